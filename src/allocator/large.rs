@@ -1,0 +1,61 @@
+//! Large and huge allocations: spans of the page heap, and mappings of their own.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::{Allocator, Route};
+use crate::huge::HugeBlock;
+use crate::os::message;
+use crate::page_source::PageSource;
+use crate::span::{SpanKind, SpanPtr};
+use crate::units::Pages;
+
+impl<S: PageSource> Allocator<S> {
+    /// Allocates what is not small.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_big(&self, layout: Layout) -> Option<HugeBlock> {
+        if Route::of_more(layout) == Route::Huge {
+            return self.huge.alloc(&self.huge_supply(), layout.size(), layout.align());
+        }
+        let pages = large_pages(layout.size());
+        let taken = self.page_heap.take(pages, layout.align(), SpanKind::Large)?;
+        Some(HugeBlock { base: taken.span.base(), is_zeroed: taken.is_zeroed })
+    }
+
+    /// Frees what is not small.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn dealloc_big(&self, block: NonNull<u8>, layout: Layout) {
+        if Route::of_more(layout) == Route::Large {
+            self.page_heap.free(self.large_span(block, layout.size()));
+        } else if !self.huge.dealloc(&self.huge_supply(), block) {
+            message::abort_with(format_args!(
+                "free of {block:p}: no allocation of {} bytes starts there",
+                layout.size()
+            ));
+        }
+    }
+
+    /// The span of a large allocation, confirmed; aborts where there is none of this size.
+    pub(super) fn large_span(&self, block: NonNull<u8>, size: usize) -> SpanPtr {
+        let address = block.addr().get();
+        let span =
+            self.page_heap.segment_of(address).map(|segment| segment.page_containing(address));
+        let confirmed = span.filter(|span| {
+            span.kind() == SpanKind::Large
+                && span.base() == block
+                && span.pages() == large_pages(size)
+        });
+        confirmed.unwrap_or_else(|| {
+            message::abort_with(format_args!(
+                "free of {block:p}: no allocation of {size} bytes starts there"
+            ))
+        })
+    }
+}
+
+/// Pages of a large allocation; one of size zero, with a large alignment, has one too.
+pub(super) fn large_pages(size: usize) -> Pages {
+    Pages::containing(size.max(1))
+}

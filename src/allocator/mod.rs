@@ -1,0 +1,238 @@
+//! The heap as one value: the routes that an allocation takes through the layers.
+//!
+//! ```text
+//! alloc ─ small ── thread cache, by the caller's slot          (fast path, thread_cache/slot.rs)
+//!       │          └─ empty: refill from the thread's arena    (small.rs)
+//!       ├ large ── a span of the page heap                     (large.rs)
+//!       └ huge ─── a mapping of its own                        (large.rs → huge.rs)
+//! ```
+//!
+//! Nothing here is global. A test builds a heap of its own over a page source that fails on
+//! demand, and gives each of its threads a slot by hand; `global.rs` holds the one static heap.
+
+mod check;
+mod large;
+mod resize;
+mod small;
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+use crate::arena::policy::{ArenaPolicy, PerThread};
+use crate::arena::{ArenaMaxError, Arenas};
+use crate::huge::{Huge, HugeSupply};
+use crate::metadata::Metadata;
+use crate::os::message;
+use crate::page_heap::PageHeap;
+use crate::page_source::PageSource;
+use crate::segment::SEGMENT_BYTES;
+use crate::size_class::SizeClass;
+use crate::slab::Misuse;
+use crate::thread_cache::{
+    CacheBudget, CacheRegistry, DEFAULT_BUDGET_BYTES, Magazines, ThreadSlot,
+};
+use crate::units::{PAGE_BYTES, round_up};
+
+/// The largest allocation that is a span of a segment, and the largest alignment of one.
+const LARGE_MAX_BYTES: usize = SEGMENT_BYTES / 2;
+
+/// A heap over the pages of one source.
+#[derive(Debug)]
+pub(crate) struct Allocator<S> {
+    page_heap: PageHeap<S>,
+    metadata: Metadata,
+    arenas: Arenas,
+    caches: CacheRegistry,
+    budget: CacheBudget,
+    huge: Huge,
+    /// Null for the default; else a record in the metadata that holds the reference.
+    policy: AtomicPtr<PolicyRef>,
+}
+
+type PolicyRef = &'static dyn ArenaPolicy;
+
+/// Which route a request takes; a pure function of its layout, the same on both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Route {
+    Small(SizeClass),
+    Large,
+    Huge,
+}
+
+impl Route {
+    #[inline(always)]
+    fn of(layout: Layout) -> Route {
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => Route::Small(class),
+            None => Route::of_more(layout),
+        }
+    }
+
+    fn of_more(layout: Layout) -> Route {
+        if layout.size() <= LARGE_MAX_BYTES && layout.align() <= LARGE_MAX_BYTES {
+            Route::Large
+        } else {
+            Route::Huge
+        }
+    }
+}
+
+impl<S: PageSource> Allocator<S> {
+    /// A heap that allows `arena_max` arenas and takes its pages from `source`.
+    pub(crate) const fn new(source: S, arena_max: usize) -> Self {
+        Allocator {
+            page_heap: PageHeap::new(source),
+            metadata: Metadata::new(),
+            arenas: Arenas::new(arena_max),
+            caches: CacheRegistry::new(),
+            budget: CacheBudget::new(DEFAULT_BUDGET_BYTES),
+            huge: Huge::new(),
+            policy: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// Sets the policy, before any thread is attached; without memory for it, the default stays.
+    pub(crate) fn set_policy(&self, policy: PolicyRef) {
+        let source = self.page_heap.source();
+        let Some(record) = self.metadata.take(source, size_of::<PolicyRef>()) else { return };
+        let record = record.cast::<PolicyRef>();
+        // SAFETY: the record has the size and alignment, is nobody else's, and stays.
+        unsafe { record.write(policy) };
+        // Release pairs with the Acquire in `policy`.
+        self.policy.store(record.as_ptr(), Release);
+    }
+
+    fn policy(&self) -> PolicyRef {
+        // SAFETY: the pointer is null or a record written by `set_policy`, which is never freed
+        // while the heap lives.
+        unsafe { self.policy.load(Acquire).as_ref() }.map_or(&PerThread, |policy| *policy)
+    }
+
+    /// Changes the cap on arenas; see [`Arenas::set_cap`].
+    pub(crate) fn set_arena_max(&self, count: usize) -> Result<(), ArenaMaxError> {
+        self.arenas.set_cap(count, &self.metadata, &self.page_heap, |class, blocks| {
+            self.put_back(class, blocks);
+        })
+    }
+
+    pub(crate) fn page_heap(&self) -> &PageHeap<S> {
+        &self.page_heap
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    pub(crate) fn arenas(&self) -> &Arenas {
+        &self.arenas
+    }
+
+    pub(crate) fn caches(&self) -> &CacheRegistry {
+        &self.caches
+    }
+
+    pub(crate) fn budget(&self) -> &CacheBudget {
+        &self.budget
+    }
+
+    pub(crate) fn huge(&self) -> &Huge {
+        &self.huge
+    }
+
+    fn magazines(&self) -> Magazines<'_, S> {
+        let source = self.page_heap.source();
+        Magazines { metadata: &self.metadata, source, budget: &self.budget }
+    }
+
+    pub(crate) fn huge_supply(&self) -> HugeSupply<'_, S> {
+        HugeSupply { source: self.page_heap.source(), metadata: &self.metadata }
+    }
+
+    /// Allocates; `None` where memory is refused.
+    #[inline(always)]
+    pub(crate) fn alloc(&self, slot: &ThreadSlot, layout: Layout) -> Option<NonNull<u8>> {
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => match slot.pop(class) {
+                Some(block) => Some(block),
+                None => self.alloc_small_slow(slot, class),
+            },
+            None => self.alloc_big(layout).map(|big| big.base),
+        }
+    }
+
+    /// Frees.
+    ///
+    /// # Safety
+    ///
+    /// `block` came from this heap for this `layout`, and its user gives it up.
+    #[inline(always)]
+    pub(crate) unsafe fn dealloc(&self, slot: &ThreadSlot, block: NonNull<u8>, layout: Layout) {
+        match SizeClass::of(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise; class is a pure function of the layout.
+            Some(class) => unsafe {
+                if !slot.push(class, block) {
+                    self.dealloc_small_slow(slot, class, block);
+                }
+            },
+            None => self.dealloc_big(block, layout),
+        }
+    }
+
+    /// Gives everything back to the source.
+    ///
+    /// # Safety
+    ///
+    /// Nothing of the heap is used any more, by any thread, and no slot is attached to it.
+    pub(crate) unsafe fn release(&self) {
+        // SAFETY: the caller's promise, for each part in turn; records go after their users.
+        unsafe {
+            self.huge.unmap_all(&self.huge_supply());
+            for class in SizeClass::all() {
+                for arena in 0..crate::arena::ARENAS_MAX {
+                    let Some(context) = self.bin(arena, class) else { break };
+                    context.drain_depot(&mut [core::ptr::null_mut(); 256]);
+                    context.drain_depot(&mut []);
+                }
+            }
+            self.arenas.release(&self.metadata, &self.page_heap);
+            if let Some(policy) = NonNull::new(self.policy.swap(core::ptr::null_mut(), Acquire)) {
+                let bytes = size_of::<PolicyRef>();
+                self.metadata.give(self.page_heap.source(), policy.cast(), bytes);
+            }
+            self.metadata.release_empty(self.page_heap.source());
+            self.page_heap.unmap_all();
+        }
+    }
+}
+
+/// Stops the program over a pointer that was given back wrongly.
+#[cold]
+fn abort_over(misuse: Misuse, block: *mut u8, block_bytes: usize) -> ! {
+    match misuse {
+        Misuse::NotOurs => message::abort_with(format_args!(
+            "free of {block:p}: it is not in any memory of this heap"
+        )),
+        Misuse::NotASlab => message::abort_with(format_args!(
+            "free of {block:p} as a block of {block_bytes} bytes: no such blocks are there"
+        )),
+        Misuse::OtherSize(found_bytes) => message::abort_with(format_args!(
+            "free of {block:p} as a block of {block_bytes} bytes: it is one of {found_bytes}"
+        )),
+        Misuse::Interior => message::abort_with(format_args!(
+            "free of {block:p}: no block of {block_bytes} bytes starts there"
+        )),
+        Misuse::FreeAlready => message::abort_with(format_args!(
+            "free of {block:p}, a block of {block_bytes} bytes: it is free already"
+        )),
+    }
+}
+
+/// Bytes that a request of this layout really gets.
+fn usable_bytes(layout: Layout) -> Option<usize> {
+    match Route::of(layout) {
+        Route::Small(class) => Some(class.block_bytes()),
+        Route::Large | Route::Huge => round_up(layout.size().max(1), PAGE_BYTES),
+    }
+}

@@ -1,0 +1,273 @@
+//! The slow paths of small allocations: refill, flush, and threads without a cache.
+
+use core::ptr::NonNull;
+
+use super::{Allocator, abort_over};
+use crate::arena::{BinContext, Refill};
+use crate::page_source::PageSource;
+use crate::size_class::SizeClass;
+use crate::slab::{Misuse, Slab, page_of};
+use crate::thread_cache::{LockedCache, ThreadCache, ThreadSlot, ThreadState};
+
+impl<S: PageSource> Allocator<S> {
+    /// Allocates a small block when the thread's cache had none.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn alloc_small_slow(
+        &self,
+        slot: &ThreadSlot,
+        class: SizeClass,
+    ) -> Option<NonNull<u8>> {
+        match self.cache_for(slot) {
+            Some(cache) => self.alloc_refilling(slot, cache, class),
+            None => self.alloc_uncached(class),
+        }
+    }
+
+    /// Frees a small block when the thread's cache had no room.
+    ///
+    /// # Safety
+    ///
+    /// The block is of this class, from this heap, and its user gives it up.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn dealloc_small_slow(
+        &self,
+        slot: &ThreadSlot,
+        class: SizeClass,
+        block: NonNull<u8>,
+    ) {
+        let Some(cache) = self.cache_for(slot) else {
+            self.put_back(class, &mut [block.as_ptr()]);
+            return;
+        };
+        let mut locked = cache.lock();
+        locked.show(slot);
+        // SAFETY: the caller's promise; each attempt that answers false left the block alone.
+        unsafe {
+            if locked.push(class, block) {
+                return;
+            }
+            locked.grow(class, &self.magazines());
+            if locked.push(class, block) {
+                return;
+            }
+            let half = cache.bin(class).capacity().div_ceil(2);
+            locked.flush(class, half, |blocks| self.flush(class, blocks));
+            if !locked.push(class, block) {
+                self.put_back(class, &mut [block.as_ptr()]);
+            }
+        }
+    }
+
+    /// The calling thread's cache, made if the thread is new; `None` for one that goes without.
+    fn cache_for<'slot>(&self, slot: &'slot ThreadSlot) -> Option<&'slot ThreadCache> {
+        match slot.state() {
+            ThreadState::Attached => ThreadCache::of(slot),
+            ThreadState::Fresh => self.attach(slot),
+            ThreadState::Uncached => None,
+        }
+    }
+
+    fn attach<'slot>(&self, slot: &'slot ThreadSlot) -> Option<&'slot ThreadCache> {
+        // What a policy allocates meanwhile comes straight from an arena.
+        slot.set_state(ThreadState::Uncached);
+        let cache = self.assign_arena().and_then(|arena| {
+            let cache = ThreadCache::attach(slot, arena, &self.caches, &self.magazines())?;
+            self.join(arena);
+            Some(cache)
+        });
+        // Without memory for a cache the thread tries again at its next call.
+        slot.set_state(if cache.is_some() { ThreadState::Attached } else { ThreadState::Fresh });
+        cache
+    }
+
+    /// Flushes and frees the cache of a thread that is about to end; it goes without from here on.
+    pub(crate) fn detach(&self, slot: &ThreadSlot) {
+        let Some(cache) = ThreadCache::of(slot) else { return };
+        slot.set_state(ThreadState::Uncached);
+        let arena = self.drain_cache(slot, cache).1;
+        self.leave(arena);
+        ThreadCache::detach(slot, &self.caches, &self.magazines());
+    }
+
+    /// Flushes the calling thread's cache, if it has one, straight to the slabs; answers the bytes.
+    pub(crate) fn flush_own_cache(&self, slot: &ThreadSlot) -> usize {
+        if slot.state() != ThreadState::Attached {
+            return 0;
+        }
+        ThreadCache::of(slot).map_or(0, |cache| self.drain_cache(slot, cache).0)
+    }
+
+    fn drain_cache(&self, slot: &ThreadSlot, cache: &ThreadCache) -> (usize, usize) {
+        let mut locked = cache.lock();
+        locked.hide(slot);
+        let drained_bytes =
+            locked.drain(&self.magazines(), |class, blocks| self.put_back(class, blocks));
+        (drained_bytes, locked.state.arena)
+    }
+
+    fn alloc_refilling(
+        &self,
+        slot: &ThreadSlot,
+        cache: &ThreadCache,
+        class: SizeClass,
+    ) -> Option<NonNull<u8>> {
+        self.follow_policy(slot, cache);
+        loop {
+            let mut locked = cache.lock();
+            locked.show(slot);
+            if let Some(block) = locked.pop(class) {
+                return Some(block);
+            }
+            locked.grow(class, &self.magazines());
+            match self.refill(cache, &mut locked, class) {
+                Ok(block) => return block,
+                Err(ArenaClosed) => {
+                    drop(locked);
+                    self.change_arena(slot, cache, || self.assign_arena());
+                }
+            }
+        }
+    }
+
+    /// Fills the bin from the thread's arena and takes a block from it.
+    fn refill(
+        &self,
+        cache: &ThreadCache,
+        locked: &mut LockedCache<'_>,
+        class: SizeClass,
+    ) -> Result<Option<NonNull<u8>>, ArenaClosed> {
+        let Some(context) = self.bin(locked.state.arena, class) else { return Ok(None) };
+        if cache.bin(class).capacity() == 0 {
+            return self.take_one(&context);
+        }
+        let mut outcome = Refill::Refused;
+        locked.fill(class, |entries| {
+            outcome = context.refill(entries);
+            if let Refill::Got { count, .. } = outcome { count } else { 0 }
+        });
+        match outcome {
+            Refill::Got { contended, .. } => {
+                locked.state.contended = contended;
+                Ok(locked.pop(class))
+            }
+            Refill::Refused => Ok(None),
+            Refill::Closed => Err(ArenaClosed),
+        }
+    }
+
+    fn take_one(&self, context: &BinContext<'_, S>) -> Result<Option<NonNull<u8>>, ArenaClosed> {
+        let mut block = [core::ptr::null_mut()];
+        match context.refill(&mut block) {
+            Refill::Got { .. } => Ok(NonNull::new(block[0])),
+            Refill::Refused => Ok(None),
+            Refill::Closed => Err(ArenaClosed),
+        }
+    }
+
+    /// Allocates a block straight from an arena.
+    fn alloc_uncached(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        loop {
+            let arena = match self.arenas.open() {
+                0 => self.assign_arena()?,
+                _ => 0,
+            };
+            // The first arena closes only when the heap is released.
+            if let Ok(block) = self.take_one(&self.bin(arena, class)?) {
+                return block;
+            }
+        }
+    }
+
+    /// Gives blocks of one class up to a depot, or else to their slabs.
+    fn flush(&self, class: SizeClass, blocks: &mut [*mut u8]) {
+        let Some(first) = blocks.first() else { return };
+        // A batch goes to the depot of the arena that its first block came from, so that between a
+        // producer and a consumer it travels back.
+        let slab = self.slab_of(*first, class);
+        let slab = slab.unwrap_or_else(|misuse| abort_over(misuse, *first, class.block_bytes()));
+        let is_stocked = self.bin(slab.arena(), class).is_some_and(|bin| bin.stock(blocks));
+        if !is_stocked {
+            self.put_back(class, blocks);
+        }
+    }
+
+    /// Puts blocks of one class back into their slabs, arena by arena.
+    pub(crate) fn put_back(&self, class: SizeClass, blocks: &mut [*mut u8]) {
+        let mut rest = blocks;
+        while let Some(&first) = rest.first() {
+            // The arena may close between the look and the lock; then its slabs have moved, no
+            // block is found to belong to it, and the next look finds the new one.
+            let outcome = self.slab_of(first, class).map_err(|misuse| (misuse, first));
+            let outcome = outcome.and_then(|slab| match self.bin(slab.arena(), class) {
+                Some(bin) => bin.put_back(rest, |block| self.slab_of(block, class)),
+                None => Err((Misuse::NotASlab, first)),
+            });
+            match outcome {
+                Ok(others) => rest = others,
+                Err((misuse, block)) => abort_over(misuse, block, class.block_bytes()),
+            }
+        }
+    }
+
+    pub(super) fn slab_of(&self, block: *mut u8, class: SizeClass) -> Result<Slab, Misuse> {
+        let block = NonNull::new(block).ok_or(Misuse::NotOurs)?;
+        Slab::of_block(page_of(&self.page_heap, block)?, class)
+    }
+
+    #[inline]
+    pub(crate) fn bin(&self, arena: usize, class: SizeClass) -> Option<BinContext<'_, S>> {
+        self.arenas.context(arena, class, &self.page_heap, &self.metadata)
+    }
+
+    fn assign_arena(&self) -> Option<usize> {
+        self.arenas.assign(self.policy(), &self.metadata, &self.page_heap)
+    }
+
+    /// Asks the policy whether the thread should refill elsewhere, and moves it there.
+    fn follow_policy(&self, slot: &ThreadSlot, cache: &ThreadCache) {
+        let policy = self.policy();
+        self.change_arena(slot, cache, || {
+            let (arena, contended) = {
+                let locked = cache.lock();
+                (locked.state.arena, locked.state.contended)
+            };
+            self.arenas.reassign(policy, arena, contended, &self.metadata, &self.page_heap)
+        });
+    }
+
+    /// Moves the thread to the arena that `choose` answers with, outside all locks.
+    fn change_arena(
+        &self,
+        slot: &ThreadSlot,
+        cache: &ThreadCache,
+        choose: impl FnOnce() -> Option<usize>,
+    ) {
+        let before = slot.set_state(ThreadState::Uncached);
+        let choice = choose();
+        slot.set_state(before);
+        let Some(arena) = choice else { return };
+        let mut locked = cache.lock();
+        let left = core::mem::replace(&mut locked.state.arena, arena);
+        locked.state.contended = false;
+        drop(locked);
+        self.leave(left);
+        self.join(arena);
+    }
+
+    fn join(&self, arena: usize) {
+        if let Some(arena) = self.arenas.get(arena) {
+            arena.join();
+        }
+    }
+
+    fn leave(&self, arena: usize) {
+        if let Some(arena) = self.arenas.get(arena) {
+            arena.leave();
+        }
+    }
+}
+
+/// The arena was closed by a lower cap.
+struct ArenaClosed;

@@ -1,0 +1,332 @@
+//! Bins: one size class's slabs in one arena, and the lock that guards them.
+//!
+//! ```text
+//! refill ── from the depot
+//!        ── from the fullest slabs with room
+//!        └─ nothing found: cut new slabs from the page heap
+//! flush ─── to the depot of the arena that the blocks came from
+//!        └─ no room: each block to its slab; emptied slabs to the page heap
+//! ```
+
+use crossbeam_utils::CachePadded;
+
+use super::depot::Depot;
+use crate::lock::{Mutex, MutexGuard, rank};
+use crate::metadata::Metadata;
+use crate::page_heap::PageHeap;
+use crate::page_source::PageSource;
+use crate::size_class::{SizeClass, SlabShape};
+use crate::slab::{FULLNESS_LEVELS, Misuse, Slab};
+use crate::span::Link::{NextOrChild as Next, PreviousOrSibling as Previous};
+use crate::span::{SpanKind, SpanPtr};
+
+/// The level of slabs without a free block.
+const FULL: usize = FULLNESS_LEVELS - 1;
+
+/// Slabs cut or freed under one hold of the page heap's lock.
+const SLAB_BATCH: usize = 16;
+
+/// Bytes of slabs cut at once to fill a batch.
+const CUT_BYTES_MAX: usize = 64 * 1024;
+
+/// One size class of one arena; zeroed memory is an open, empty one.
+pub(crate) type Bin = CachePadded<Mutex<{ rank::BIN }, BinState>>;
+
+/// What a bin's lock guards.
+#[derive(Debug)]
+pub(crate) struct BinState {
+    /// Slabs by fullness, each list doubly linked through the descriptors.
+    lists: [Option<SpanPtr>; FULLNESS_LEVELS],
+    /// One bit for each list that is not empty.
+    occupied: u16,
+    /// Whether the arena is closed: no more refills, its slabs are moving elsewhere.
+    pub(super) is_closed: bool,
+    pub(super) depot: Depot,
+    pub(super) counts: BinCounts,
+}
+
+/// What a bin counts as it works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BinCounts {
+    pub(crate) slabs: usize,
+    /// Blocks out of the slabs: with users, in thread caches and in depots.
+    pub(crate) taken_blocks: usize,
+    pub(crate) refills: u64,
+    pub(crate) flushes: u64,
+    pub(crate) lock_acquisitions: u64,
+    pub(crate) lock_contentions: u64,
+}
+
+impl BinCounts {
+    pub(crate) fn add(&mut self, other: &BinCounts) {
+        self.slabs += other.slabs;
+        self.taken_blocks += other.taken_blocks;
+        self.refills += other.refills;
+        self.flushes += other.flushes;
+        self.lock_acquisitions += other.lock_acquisitions;
+        self.lock_contentions += other.lock_contentions;
+    }
+}
+
+/// A bin with what it needs of the rest of the heap.
+#[derive(Debug)]
+pub(crate) struct BinContext<'heap, S> {
+    pub(crate) bin: &'heap Bin,
+    pub(crate) class: SizeClass,
+    pub(crate) arena: usize,
+    pub(crate) page_heap: &'heap PageHeap<S>,
+    pub(crate) metadata: &'heap Metadata,
+}
+
+/// How a refill went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refill {
+    /// So many blocks were had, at least one; and whether the lock was found taken.
+    Got { count: usize, contended: bool },
+    /// No memory.
+    Refused,
+    /// The arena is closed; the thread must take another.
+    Closed,
+}
+
+impl<S: PageSource> BinContext<'_, S> {
+    fn lock(&self) -> (MutexGuard<'_, BinState>, bool) {
+        let (mut state, contended) = self.bin.lock_noting_contention();
+        state.counts.lock_acquisitions += 1;
+        state.counts.lock_contentions += u64::from(contended);
+        (state, contended)
+    }
+
+    /// Fills `into` with free blocks, lowest addresses first, as far as there are any.
+    pub(crate) fn refill(&self, into: &mut [*mut u8]) -> Refill {
+        let (mut state, contended) = self.lock();
+        if state.is_closed {
+            return Refill::Closed;
+        }
+        state.counts.refills += 1;
+        let mut count = state.depot.take(into);
+        count += state.take_from_slabs(self.class, &mut into[count..]);
+        if count == 0 {
+            self.cut_slabs(&mut state, into.len());
+            count = state.take_from_slabs(self.class, into);
+        }
+        if count == 0 { Refill::Refused } else { Refill::Got { count, contended } }
+    }
+
+    /// Cuts as many new slabs as `wanted` blocks need, or as can be had.
+    fn cut_slabs(&self, state: &mut BinState, wanted: usize) {
+        let shape = self.class.shape();
+        let bytes_bound = (CUT_BYTES_MAX / shape.pages().bytes()).max(1);
+        let slabs = wanted.div_ceil(shape.capacity as usize).min(bytes_bound).min(SLAB_BATCH);
+        let mut spans = [None; SLAB_BATCH];
+        let taken = self.page_heap.take_many(shape.pages(), SpanKind::Slab, &mut spans[..slabs]);
+        // Linked in reverse, so that the list's head is the lowest.
+        for span in spans[..taken].iter().rev().flatten() {
+            let slab = Slab::cut(*span, self.class, self.arena);
+            state.link(slab, 0);
+            state.counts.slabs += 1;
+        }
+    }
+
+    /// Takes all of `blocks` into the depot, or none where there is no room.
+    pub(crate) fn stock(&self, blocks: &[*mut u8]) -> bool {
+        let (mut state, _) = self.lock();
+        if state.is_closed {
+            return false;
+        }
+        state.counts.flushes += 1;
+        state.depot.put(self.class, blocks, self.metadata, self.page_heap.source())
+    }
+
+    /// Puts those of `blocks` that belong to this bin back into their slabs.
+    ///
+    /// The others are moved to the front of `blocks`; answers how many they are.
+    pub(crate) fn put_back<'blocks>(
+        &self,
+        blocks: &'blocks mut [*mut u8],
+        lookup: impl Fn(*mut u8) -> Result<Slab, Misuse>,
+    ) -> Result<&'blocks mut [*mut u8], (Misuse, *mut u8)> {
+        let mut emptied = [None; SLAB_BATCH];
+        let (mut state, _) = self.lock();
+        state.counts.flushes += 1;
+        let (mut others, mut emptied_count) = (0, 0);
+        for index in 0..blocks.len() {
+            let block = blocks[index];
+            let slab = lookup(block).map_err(|misuse| (misuse, block))?;
+            if slab.arena() != self.arena {
+                blocks[others] = block;
+                others += 1;
+                continue;
+            }
+            let is_emptied = state
+                .put(self.class.shape(), slab, block.addr())
+                .map_err(|misuse| (misuse, block))?;
+            if is_emptied {
+                if emptied_count == SLAB_BATCH {
+                    self.page_heap.free_many(&emptied);
+                    emptied_count = 0;
+                }
+                emptied[emptied_count] = Some(slab.span());
+                emptied_count += 1;
+            }
+        }
+        drop(state);
+        if emptied_count > 0 {
+            self.page_heap.free_many(&emptied[..emptied_count]);
+        }
+        Ok(&mut blocks[..others])
+    }
+
+    /// Takes the depot's blocks out, up to `into.len()`; frees its storage once it is empty.
+    pub(crate) fn drain_depot(&self, into: &mut [*mut u8]) -> usize {
+        let (mut state, _) = self.lock();
+        let count = state.depot.take(into);
+        state.depot.release(self.class, self.metadata, self.page_heap.source());
+        count
+    }
+
+    /// Gives pages without a used block inside slabs back; answers the bytes.
+    pub(crate) fn purge_slabs(&self) -> usize {
+        let shape = self.class.shape();
+        if shape.pages().count() < 2 {
+            return 0;
+        }
+        let (state, _) = self.lock();
+        let purge = |slab: Slab| slab.purge_free_pages(shape, self.page_heap.source());
+        state.slabs_below(FULL).map(purge).sum()
+    }
+
+    /// Moves every slab to `target`, which is of the same class in another arena.
+    ///
+    /// This bin must be closed already.
+    pub(super) fn move_slabs_to(&self, target: &BinContext<'_, S>) {
+        let (mut from, mut to) = Mutex::lock_two(self.bin, target.bin);
+        debug_assert!(from.is_closed && !to.is_closed);
+        let shape = self.class.shape();
+        loop {
+            let Some(slab) = from.slabs_below(FULLNESS_LEVELS).next() else { break };
+            let level = slab.fullness(shape);
+            from.unlink(slab, level);
+            slab.span().set_arena(target.arena);
+            to.link(slab, level);
+        }
+        to.counts.slabs += core::mem::take(&mut from.counts.slabs);
+        to.counts.taken_blocks += core::mem::take(&mut from.counts.taken_blocks);
+    }
+
+    /// Panics where the bin contradicts itself.
+    pub(crate) fn check(&self) {
+        self.bin.lock().check(self.class, self.arena);
+    }
+}
+
+impl BinState {
+    /// Takes blocks from the fullest slabs first, so that sparse ones come to be empty.
+    fn take_from_slabs(&mut self, class: SizeClass, into: &mut [*mut u8]) -> usize {
+        let shape = class.shape();
+        let mut count = 0;
+        while count < into.len() {
+            let Some(slab) = self.fullest_with_room() else { break };
+            let before = slab.fullness(shape);
+            count += slab.take(shape, &mut into[count..]);
+            self.relink(shape, slab, before);
+        }
+        self.counts.taken_blocks += count;
+        count
+    }
+
+    fn fullest_with_room(&self) -> Option<Slab> {
+        let with_room = self.occupied & !(1 << FULL);
+        let level = with_room.checked_ilog2()?;
+        self.lists[level as usize].map(Slab::from_span)
+    }
+
+    /// Puts one block back; answers whether its slab is empty now, and off the lists.
+    fn put(&mut self, shape: &SlabShape, slab: Slab, address: usize) -> Result<bool, Misuse> {
+        let before = slab.fullness(shape);
+        slab.put(shape, address)?;
+        self.counts.taken_blocks -= 1;
+        if slab.is_empty(shape) {
+            self.unlink(slab, before);
+            self.counts.slabs -= 1;
+            return Ok(true);
+        }
+        self.relink(shape, slab, before);
+        Ok(false)
+    }
+
+    #[inline]
+    fn relink(&mut self, shape: &SlabShape, slab: Slab, before: usize) {
+        let after = slab.fullness(shape);
+        if after != before {
+            self.unlink(slab, before);
+            self.link(slab, after);
+        }
+    }
+
+    fn link(&mut self, slab: Slab, level: usize) {
+        let span = slab.span();
+        let first = self.lists[level];
+        span.set_link(Next, first);
+        span.set_link(Previous, None);
+        if let Some(first) = first {
+            first.set_link(Previous, Some(span));
+        }
+        self.lists[level] = Some(span);
+        self.occupied |= 1 << level;
+    }
+
+    fn unlink(&mut self, slab: Slab, level: usize) {
+        let span = slab.span();
+        let (next, previous) = (span.link(Next), span.link(Previous));
+        match previous {
+            Some(previous) => previous.set_link(Next, next),
+            None => self.lists[level] = next,
+        }
+        if let Some(next) = next {
+            next.set_link(Previous, previous);
+        }
+        if self.lists[level].is_none() {
+            self.occupied &= !(1 << level);
+        }
+    }
+
+    /// The slabs on the lists below `level`.
+    pub(super) fn slabs_below(&self, level: usize) -> impl Iterator<Item = Slab> + '_ {
+        self.lists[..level].iter().flat_map(|first| {
+            core::iter::successors(*first, |span| span.link(Next)).map(Slab::from_span)
+        })
+    }
+
+    /// Bytes of slabs' pages given back and not handed out since.
+    pub(super) fn purged_bytes(&self, class: SizeClass) -> usize {
+        let shape = class.shape();
+        if shape.pages().count() < 2 {
+            return 0;
+        }
+        self.slabs_below(FULL).map(|slab| slab.purged_bytes(shape)).sum()
+    }
+
+    fn check(&self, class: SizeClass, arena: usize) {
+        let shape = class.shape();
+        let (mut slabs, mut taken_blocks) = (0, 0);
+        for level in 0..FULLNESS_LEVELS {
+            let is_occupied = self.occupied & (1 << level) != 0;
+            assert_eq!(self.lists[level].is_some(), is_occupied, "a bin's occupied lists");
+            let mut previous = None;
+            for span in core::iter::successors(self.lists[level], |span| span.link(Next)) {
+                let slab = Slab::from_span(span);
+                slab.check(class, arena);
+                assert_eq!(slab.fullness(shape), level, "a slab is on the wrong list");
+                assert!(!slab.is_empty(shape), "an empty slab stays in its bin");
+                assert_eq!(span.link(Previous), previous, "a list's back links");
+                previous = Some(span);
+                slabs += 1;
+                taken_blocks += shape.capacity as usize - slab.free_blocks();
+            }
+        }
+        assert_eq!(slabs, self.counts.slabs, "slabs of a bin");
+        assert_eq!(taken_blocks, self.counts.taken_blocks, "blocks taken from a bin");
+        assert!(self.depot.len() <= self.counts.taken_blocks.max(super::depot::capacity(class)));
+    }
+}

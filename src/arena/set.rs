@@ -1,0 +1,229 @@
+//! The set of arenas: how many are open, how many may be, and what happens when that changes.
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
+
+use super::bin::BinContext;
+use super::policy::{ArenaPolicy, ArenaView};
+use super::{Arena, ArenaPtr};
+use crate::lock::{Mutex, rank};
+use crate::metadata::Metadata;
+use crate::page_heap::PageHeap;
+use crate::page_source::PageSource;
+use crate::size_class::SizeClass;
+
+/// The most arenas that can be asked for.
+pub(crate) const ARENAS_MAX: usize = 1024;
+
+/// A cap on arenas that is out of range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ArenaMaxError {
+    pub(crate) asked: usize,
+}
+
+impl fmt::Display for ArenaMaxError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} arenas asked for; 1 to {ARENAS_MAX} can be allowed", self.asked)
+    }
+}
+
+impl core::error::Error for ArenaMaxError {}
+
+/// All arenas. Those with an index below `open` are open; records of closed ones are kept for the
+/// day the cap is raised again.
+#[derive(Debug)]
+pub(crate) struct Arenas {
+    records: [AtomicPtr<Arena>; ARENAS_MAX],
+    open: AtomicUsize,
+    cap: AtomicUsize,
+    /// Held while an arena is opened or closed.
+    change: Mutex<{ rank::ARENA_SET }, ()>,
+}
+
+impl Arenas {
+    pub(crate) const fn new(cap: usize) -> Self {
+        Arenas {
+            records: [const { AtomicPtr::new(core::ptr::null_mut()) }; ARENAS_MAX],
+            open: AtomicUsize::new(0),
+            cap: AtomicUsize::new(cap),
+            change: Mutex::new(()),
+        }
+    }
+
+    /// Sets the cap before any arena is open.
+    pub(crate) fn set_first_cap(&self, cap: usize) {
+        self.cap.store(cap.clamp(1, ARENAS_MAX), Relaxed);
+    }
+
+    pub(crate) fn cap(&self) -> usize {
+        // Zero is the static heap's cap before its settings are read.
+        self.cap.load(Relaxed).max(1)
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        // Acquire pairs with the Release in `open_next`: records below it are seen.
+        self.open.load(Acquire)
+    }
+
+    /// The record at `index`, whether its arena is open or closed.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<ArenaPtr> {
+        // Acquire pairs with the Release in `open_next`.
+        NonNull::new(self.records.get(index)?.load(Acquire)).map(ArenaPtr)
+    }
+
+    pub(crate) fn context<'heap, S>(
+        &'heap self,
+        index: usize,
+        class: SizeClass,
+        page_heap: &'heap PageHeap<S>,
+        metadata: &'heap Metadata,
+    ) -> Option<BinContext<'heap, S>> {
+        let record = self.records.get(index)?.load(Acquire);
+        // SAFETY: a record, once there, lives as long as the heap, which `self` is part of.
+        let arena = unsafe { record.as_ref() }?;
+        Some(BinContext { bin: arena.bin(class), class, arena: index, page_heap, metadata })
+    }
+
+    /// The arena for a thread that has none: the policy's choice, opened if it is a new one.
+    ///
+    /// `None` where not even a first arena can be had.
+    pub(crate) fn assign<S: PageSource>(
+        &self,
+        policy: &dyn ArenaPolicy,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+    ) -> Option<usize> {
+        let choice = self.with_view(|view| policy.assign(view));
+        self.resolve(choice, metadata, page_heap)
+    }
+
+    /// The arena that a thread about to refill moves to, if the policy says so.
+    pub(crate) fn reassign<S: PageSource>(
+        &self,
+        policy: &dyn ArenaPolicy,
+        current: usize,
+        contended: bool,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+    ) -> Option<usize> {
+        let choice = self.with_view(|view| policy.reassign(view, current, contended))?;
+        self.resolve(choice, metadata, page_heap).filter(|&choice| choice != current)
+    }
+
+    fn with_view<T>(&self, ask: impl FnOnce(&ArenaView<'_>) -> T) -> T {
+        let threads = |index: usize| self.get(index).map_or(0, |arena| arena.threads());
+        let cap = self.cap();
+        ask(&ArenaView { open: self.open().min(cap), cap, threads: &threads })
+    }
+
+    /// Turns a policy's answer into the index of an open arena.
+    fn resolve<S: PageSource>(
+        &self,
+        choice: usize,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+    ) -> Option<usize> {
+        let open = self.open();
+        if choice < open {
+            return Some(choice);
+        }
+        match self.open_next(metadata, page_heap) {
+            Some(index) => Some(index),
+            None if open > 0 => Some(choice % open),
+            None => None,
+        }
+    }
+
+    /// Opens one more arena, if the cap and memory allow it.
+    fn open_next<S: PageSource>(
+        &self,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+    ) -> Option<usize> {
+        let _change = self.change.lock();
+        let index = self.open();
+        if index >= self.cap() {
+            return None;
+        }
+        if let Some(arena) = self.get(index) {
+            for class in SizeClass::all() {
+                arena.bin(class).lock().is_closed = false;
+            }
+        } else {
+            let record = metadata.take(page_heap.source(), size_of::<Arena>())?;
+            // Release pairs with the Acquire in `get`; the record is zeroed, which is an arena.
+            self.records[index].store(record.cast().as_ptr(), Release);
+        }
+        self.open.store(index + 1, Release);
+        Some(index)
+    }
+
+    /// Changes the cap; arenas beyond a lower one close, and their slabs move to the others.
+    ///
+    /// Threads of a closed arena take another at their next refill. `give_back` puts a closed
+    /// bin's stock of blocks back into its slabs.
+    pub(crate) fn set_cap<S: PageSource>(
+        &self,
+        cap: usize,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+        give_back: impl Fn(SizeClass, &mut [*mut u8]),
+    ) -> Result<(), ArenaMaxError> {
+        if cap == 0 || cap > ARENAS_MAX {
+            return Err(ArenaMaxError { asked: cap });
+        }
+        let _change = self.change.lock();
+        self.cap.store(cap, Relaxed);
+        let open = self.open();
+        if open <= cap {
+            return Ok(());
+        }
+        self.open.store(cap, Release);
+        for index in cap..open {
+            for class in SizeClass::all() {
+                let context = |index| self.context(index, class, page_heap, metadata);
+                if let (Some(from), Some(to)) = (context(index), context(index % cap)) {
+                    close(&from, &to, &give_back);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every record back.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the arenas any more.
+    pub(crate) unsafe fn release<S: PageSource>(
+        &self,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+    ) {
+        for record in &self.records {
+            let Some(record) = NonNull::new(record.swap(core::ptr::null_mut(), Relaxed)) else {
+                break;
+            };
+            // SAFETY: taken in `open_next` with this size; the caller says nobody uses it.
+            unsafe { metadata.give(page_heap.source(), record.cast(), size_of::<Arena>()) };
+        }
+        self.open.store(0, Relaxed);
+    }
+}
+
+/// Closes one bin: first to refills and stock, then by moving its slabs.
+fn close<S: PageSource>(
+    from: &BinContext<'_, S>,
+    to: &BinContext<'_, S>,
+    give_back: &impl Fn(SizeClass, &mut [*mut u8]),
+) {
+    from.bin.lock().is_closed = true;
+    let mut stock = [core::ptr::null_mut(); 256];
+    let count = from.drain_depot(&mut stock);
+    give_back(from.class, &mut stock[..count]);
+    from.drain_depot(&mut []);
+    from.move_slabs_to(to);
+}

@@ -1,0 +1,218 @@
+//! Settings: what the program says in code, and what the environment says over it.
+
+use core::fmt;
+
+use crate::arena::ARENAS_MAX;
+use crate::arena::policy::{ArenaPolicy, OnContention, PerCpu, PerThread};
+use crate::os::{cpus, environment};
+use crate::thread_cache::DEFAULT_BUDGET_BYTES;
+
+/// Settings for [`CapMalloc::with_config`](crate::CapMalloc::with_config), made in a constant.
+///
+/// The environment overrides each of them, so that whoever runs a program has the last word.
+///
+/// | setting | variable | default |
+/// |---|---|---|
+/// | [`arena_max`](Self::arena_max) | `CAPMALLOC_ARENA_MAX`, else `MALLOC_ARENA_MAX` | usable CPUs |
+/// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
+/// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | 16 MiB |
+/// | [`stats_at_exit`](Self::stats_at_exit) | `CAPMALLOC_STATS_AT_EXIT` | off |
+///
+/// ```
+/// use capmalloc::{CapMalloc, Config};
+///
+/// #[global_allocator]
+/// static GLOBAL: CapMalloc = CapMalloc::with_config(Config::new().arena_max(2));
+///
+/// assert!(capmalloc::arena_max() >= 1);
+/// ```
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct Config {
+    arena_max: Option<usize>,
+    policy: Option<&'static dyn ArenaPolicy>,
+    cache_budget_bytes: usize,
+    stats_at_exit: bool,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("arena_max", &self.arena_max)
+            .field("cache_budget_bytes", &self.cache_budget_bytes)
+            .field("stats_at_exit", &self.stats_at_exit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::new()
+    }
+}
+
+impl Config {
+    /// The defaults.
+    pub const fn new() -> Self {
+        Config {
+            arena_max: None,
+            policy: None,
+            cache_budget_bytes: DEFAULT_BUDGET_BYTES,
+            stats_at_exit: false,
+        }
+    }
+
+    /// The most arenas that may exist at a time, from 1 to 1024.
+    ///
+    /// # Panics
+    ///
+    /// Where `count` is out of range; in a constant, that is an error when the program is built.
+    pub const fn arena_max(mut self, count: usize) -> Self {
+        assert!(count >= 1 && count <= ARENAS_MAX, "arena_max takes 1 to 1024");
+        self.arena_max = Some(count);
+        self
+    }
+
+    /// Which arena a thread uses: [`PerThread`], [`OnContention`], [`PerCpu`], or one's own.
+    pub const fn arena_policy(mut self, policy: &'static dyn ArenaPolicy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// How many bytes of free blocks the caches of all threads together may hold.
+    pub const fn cache_budget_bytes(mut self, bytes: usize) -> Self {
+        self.cache_budget_bytes = bytes;
+        self
+    }
+
+    /// Whether the table of [`stats`](crate::stats) is written to standard error at exit.
+    pub const fn stats_at_exit(mut self, is_wanted: bool) -> Self {
+        self.stats_at_exit = is_wanted;
+        self
+    }
+}
+
+/// Settings after the environment had its say.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) arena_max: usize,
+    pub(crate) policy: &'static dyn ArenaPolicy,
+    pub(crate) cache_budget_bytes: usize,
+    pub(crate) stats_at_exit: bool,
+}
+
+impl Settings {
+    /// Reads the environment over `config`, without allocating.
+    pub(crate) fn read(config: &Config) -> Settings {
+        Settings {
+            arena_max: read_arena_max(config),
+            policy: read_policy(config),
+            cache_budget_bytes: environment::read_or_warn(
+                c"CAPMALLOC_CACHE_BUDGET",
+                environment::parse_bytes_size,
+                "a size such as 512K or 16M",
+                &Bytes(config.cache_budget_bytes),
+            )
+            .unwrap_or(config.cache_budget_bytes),
+            stats_at_exit: environment::read_or_warn(
+                c"CAPMALLOC_STATS_AT_EXIT",
+                environment::parse_switch,
+                "1 or 0",
+                if config.stats_at_exit { &"1" } else { &"0" },
+            )
+            .unwrap_or(config.stats_at_exit),
+        }
+    }
+}
+
+fn read_arena_max(config: &Config) -> usize {
+    let fallback = FirstCap(config.arena_max);
+    let own = c"CAPMALLOC_ARENA_MAX";
+    let name = if environment::variable(own).is_some() { own } else { c"MALLOC_ARENA_MAX" };
+    let in_range = |count: &usize| (1..=ARENAS_MAX).contains(count);
+    environment::read_or_warn(
+        name,
+        |value| environment::parse_count(value).filter(in_range),
+        "a whole number from 1 to 1024",
+        &fallback,
+    )
+    .unwrap_or_else(|| fallback.count())
+}
+
+fn read_policy(config: &Config) -> &'static dyn ArenaPolicy {
+    let fallback = config.policy.unwrap_or(&PerThread);
+    environment::read_or_warn(
+        c"CAPMALLOC_ARENA_POLICY",
+        policy_named,
+        "per-thread, on-contention or per-cpu",
+        if config.policy.is_some() { &"the program's own choice" } else { &"per-thread" },
+    )
+    .unwrap_or(fallback)
+}
+
+fn policy_named(name: &[u8]) -> Option<&'static dyn ArenaPolicy> {
+    match name {
+        b"per-thread" => Some(&PerThread),
+        b"on-contention" => Some(&OnContention),
+        b"per-cpu" => Some(&PerCpu),
+        _ => None,
+    }
+}
+
+/// The cap where the environment names none: the program's, or the CPUs that it may use.
+///
+/// The CPUs are counted only when they are needed, for that reads several files.
+struct FirstCap(Option<usize>);
+
+impl FirstCap {
+    fn count(&self) -> usize {
+        self.0.unwrap_or_else(|| cpus::usable().min(ARENAS_MAX))
+    }
+}
+
+impl fmt::Display for FirstCap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = if self.0.is_some() { "the program's own choice" } else { "the usable CPUs" };
+        write!(formatter, "{}, {reason}", self.count())
+    }
+}
+
+/// A number of bytes as settings are written.
+struct Bytes(usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes != 0 && bytes % (1 << 20) == 0 => write!(formatter, "{}M", bytes >> 20),
+            bytes if bytes != 0 && bytes % (1 << 10) == 0 => write!(formatter, "{}K", bytes >> 10),
+            bytes => write!(formatter, "{bytes}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_shown_as_they_are_written() {
+        assert_eq!(Bytes(16 << 20).to_string(), "16M");
+        assert_eq!(Bytes(512 << 10).to_string(), "512K");
+        assert_eq!(Bytes(0).to_string(), "0");
+        assert_eq!(Bytes(1000).to_string(), "1000");
+    }
+
+    #[test]
+    fn policies_are_found_by_name() {
+        assert!(policy_named(b"per-cpu").is_some());
+        assert!(policy_named(b"on-contention").is_some());
+        assert!(policy_named(b"Per-Thread").is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "arena_max takes 1 to 1024")]
+    fn a_cap_out_of_range_is_an_error() {
+        let _ = Config::new().arena_max(0);
+    }
+}

@@ -1,0 +1,278 @@
+//! The one static heap, each thread's slot, and `GlobalAlloc` on top of them.
+//!
+//! This is the only room with global state. `alloc` and `dealloc` are the whole fast path: one
+//! table load for the class, one thread-relative load for the cache, and the magazine.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+use std::sync::Once;
+
+use crate::allocator::Allocator;
+use crate::arena::ArenaMaxError;
+use crate::config::{Config, Settings};
+use crate::os::{OsPages, message};
+use crate::size_class::{CLASS_COUNT, SizeClass};
+use crate::stats::Stats;
+use crate::thread_cache::{ThreadSlot, ThreadState};
+use crate::trim::Trimmed;
+
+/// All zero until the first allocation, so that it costs the program's file and start nothing.
+static HEAP: Allocator<OsPages> = Allocator::new(OsPages, 0);
+
+static START: Once = Once::new();
+
+/// The key whose destructor tells of a thread's end, plus one; zero while there is none.
+static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
+
+std::thread_local! {
+    /// Constant and without a destructor: reading it neither allocates nor registers anything.
+    static SLOT: ThreadSlot = const { ThreadSlot::new() };
+}
+
+/// The allocator: make it a program's `#[global_allocator]` and all of its memory comes from here.
+///
+/// All values share one heap. Where a program names several, the first to allocate brings the
+/// settings.
+///
+/// ```
+/// use capmalloc::CapMalloc;
+///
+/// #[global_allocator]
+/// static GLOBAL: CapMalloc = CapMalloc::new();
+///
+/// let numbers: Vec<u64> = (0..1000).collect();
+/// assert!(capmalloc::stats().allocated_bytes >= 8000);
+/// # drop(numbers);
+/// ```
+///
+/// Zero-sized and over-aligned requests are served; a size that cannot be had gives null, as
+/// [`GlobalAlloc`] says. A block given back twice, with another size, or that was never given out
+/// stops the program with a message where it is seen, which is when it reaches its slab.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CapMalloc {
+    config: Config,
+}
+
+impl CapMalloc {
+    /// The allocator with default settings; the environment may change them.
+    #[must_use]
+    pub const fn new() -> Self {
+        CapMalloc::with_config(Config::new())
+    }
+
+    /// The allocator with settings from code; the environment may change them.
+    #[must_use]
+    pub const fn with_config(config: Config) -> Self {
+        CapMalloc { config }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_small_slow(&self, class: SizeClass) -> *mut u8 {
+        SLOT.with(|slot| {
+            prepare(slot, &self.config);
+            as_pointer(HEAP.alloc_small_slow(slot, class))
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_big(&self, layout: Layout) -> *mut u8 {
+        SLOT.with(|slot| prepare(slot, &self.config));
+        as_pointer(HEAP.alloc_big(layout).map(|big| big.base))
+    }
+}
+
+// SAFETY: blocks are handed out once each, with the size and alignment of the layout's class, span
+// or mapping (the tests of each part say so), and nothing here unwinds.
+unsafe impl GlobalAlloc for CapMalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => match SLOT.with(|slot| slot.pop(class)) {
+                Some(block) => block.as_ptr(),
+                None => self.alloc_small_slow(class),
+            },
+            None => self.alloc_big(layout),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives a block up that `alloc` gave out, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(pointer) };
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => {
+                // SAFETY: the caller's promise; the class is a pure function of the layout.
+                if !SLOT.with(|slot| unsafe { slot.push(class, block) }) {
+                    dealloc_small_slow(block, class);
+                }
+            }
+            None => HEAP.dealloc_big(block, layout),
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        SLOT.with(|slot| {
+            prepare(slot, &self.config);
+            as_pointer(HEAP.alloc_zeroed(slot, layout))
+        })
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller gives a block that `alloc` gave out, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(pointer) };
+        SLOT.with(|slot| {
+            prepare(slot, &self.config);
+            // SAFETY: the caller's promise is the one asked for.
+            as_pointer(unsafe { HEAP.realloc(slot, block, layout, new_size) })
+        })
+    }
+}
+
+fn as_pointer(block: Option<NonNull<u8>>) -> *mut u8 {
+    block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+}
+
+#[cold]
+#[inline(never)]
+fn dealloc_small_slow(block: NonNull<u8>, class: SizeClass) {
+    SLOT.with(|slot| {
+        prepare(slot, &Config::new());
+        // SAFETY: reached from `dealloc` alone, with its caller's promise.
+        unsafe { HEAP.dealloc_small_slow(slot, class, block) };
+    });
+}
+
+/// Readies the heap at the first call of all, and a thread at its own first.
+#[inline]
+fn prepare(slot: &ThreadSlot, config: &Config) {
+    if slot.state() == ThreadState::Fresh {
+        prepare_slow(slot, config);
+    }
+}
+
+#[cold]
+fn prepare_slow(slot: &ThreadSlot, config: &Config) {
+    // Whatever allocates from within, such as a C library that stores a key's value in memory of
+    // its own, must not come back here.
+    slot.set_state(ThreadState::Uncached);
+    START.call_once(|| start(config));
+    // A thread whose end would go unnoticed would keep its cache for ever: it goes without one.
+    if watch_exit(slot) {
+        slot.set_state(ThreadState::Fresh);
+    }
+}
+
+fn start(config: &Config) {
+    let settings = Settings::read(config);
+    HEAP.arenas().set_first_cap(settings.arena_max);
+    HEAP.budget().set_limit_bytes(settings.cache_budget_bytes);
+    HEAP.set_policy(settings.policy);
+    let mut key = 0;
+    // SAFETY: `thread_ends` has the signature of a key's destructor, and the key's place is ours.
+    if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
+        EXIT_KEY.store(key + 1, Relaxed);
+    }
+    if settings.stats_at_exit {
+        // SAFETY: the function takes and returns nothing and lives as long as the program.
+        unsafe { libc::atexit(write_stats_at_exit) };
+    }
+}
+
+/// Asks to be told of this thread's end; `false` where that cannot be had.
+fn watch_exit(slot: &ThreadSlot) -> bool {
+    // Relaxed: `Once` orders the store before every thread's return from it.
+    let Some(key) = EXIT_KEY.load(Relaxed).checked_sub(1) else { return false };
+    let value = core::ptr::from_ref(slot).cast::<c_void>();
+    // SAFETY: the key was made in `start`; the value only has to differ from null.
+    unsafe { libc::pthread_setspecific(key, value) == 0 }
+}
+
+extern "C" fn thread_ends(_slot: *mut c_void) {
+    // Thread-locals without a destructor of their own live as long as the thread.
+    SLOT.with(|slot| HEAP.detach(slot));
+}
+
+extern "C" fn write_stats_at_exit() {
+    // The program still runs, and so does its allocator: the table may allocate.
+    message::write(&stats().to_string());
+}
+
+/// How many arenas may exist at a time.
+///
+/// ```
+/// assert!(capmalloc::arena_max() >= 1);
+/// ```
+#[must_use]
+pub fn arena_max() -> usize {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    HEAP.arenas().cap()
+}
+
+/// Changes how many arenas may exist at a time, from 1 to 1024, while the program runs.
+///
+/// A higher cap lets threads that come later open new arenas. A lower one closes the arenas beyond
+/// it before this returns: their slabs move to the arenas left, and their threads follow at their
+/// next refill. No block moves, and memory does not rise.
+///
+/// # Errors
+///
+/// Where `count` is out of range; the cap is then as it was.
+///
+/// ```
+/// capmalloc::set_arena_max(1)?;
+/// assert_eq!(capmalloc::arena_max(), 1);
+/// assert!(capmalloc::set_arena_max(0).is_err());
+/// # Ok::<(), capmalloc::ArenaMaxError>(())
+/// ```
+pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    HEAP.set_arena_max(count)
+}
+
+/// Gives all memory back that no block needs: the calling thread's cache, every depot, every page
+/// without a live block, freed mappings kept for reuse, and segments that came to be empty.
+///
+/// Safe to call at any time, from any thread; others wait for locks for as long as one size class
+/// or one batch of spans takes. What stays resident are pages that hold a live block, and the
+/// records that describe them.
+///
+/// ```
+/// drop(vec![1_u8; 10_000_000]);
+/// let trimmed = capmalloc::trim();
+/// println!("{} bytes went back", trimmed.total_bytes());
+/// ```
+pub fn trim() -> Trimmed {
+    SLOT.with(|slot| HEAP.trim(slot))
+}
+
+/// Trims what one arena holds, and the free spans that all arenas share.
+///
+/// `None` where no arena with this index is open.
+pub fn trim_arena(arena: usize) -> Option<Trimmed> {
+    HEAP.trim_arena(arena)
+}
+
+/// Figures about the heap at this moment.
+///
+/// Each is exact while no other thread allocates. While others do, figures of different structures
+/// are moments apart, and differences between them are bounded below by zero.
+///
+/// Collecting them costs the allocations' fast path nothing, and itself a look at every slab.
+#[must_use]
+pub fn stats() -> Stats {
+    HEAP.stats()
+}
+
+/// Walks every structure of the heap and panics where one contradicts itself; for tests.
+///
+/// Safe at any time, and slow.
+pub fn check() {
+    HEAP.check();
+}
+
+const _: () = assert!(CLASS_COUNT <= u8::MAX as usize);

@@ -1,0 +1,56 @@
+//! A global allocator whose memory is bounded by the arenas you allow and by live data, never by
+//! how many threads run.
+//!
+//! ```
+//! use capmalloc::CapMalloc;
+//!
+//! #[global_allocator]
+//! static GLOBAL: CapMalloc = CapMalloc::new();
+//!
+//! fn main() {
+//!     let greeting = String::from("hello");
+//!     assert_eq!(greeting.len(), 5);
+//! }
+//! ```
+//!
+//! Settings come from [`Config`] and, over it, from the environment: `CAPMALLOC_ARENA_MAX` (or
+//! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET` and
+//! `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are [`set_arena_max`], [`trim`] and
+//! [`stats`].
+//!
+//! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod allocator;
+mod arena;
+mod config;
+mod counted_source;
+mod global;
+mod huge;
+mod lock;
+mod metadata;
+mod os;
+mod page_heap;
+mod page_source;
+mod segment;
+mod segment_map;
+mod size_class;
+mod slab;
+mod span;
+mod stats;
+#[cfg(test)]
+mod test_source;
+mod thread_cache;
+mod trim;
+mod units;
+
+pub use arena::ArenaMaxError;
+pub use arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu, PerThread};
+pub use config::Config;
+pub use global::{CapMalloc, arena_max, check, set_arena_max, stats, trim, trim_arena};
+pub use os::OsPages;
+pub use page_source::PageSource;
+pub use stats::{ArenaStats, ClassStats, Stats};
+pub use trim::Trimmed;
+pub use units::PAGE_BYTES;

@@ -1,0 +1,267 @@
+//! The allocator's lock: one futex word, ranked.
+//!
+//! parking_lot's own mutex cannot serve here, because it allocates when a thread parks and its
+//! queue of parked threads does not survive a fork; its `lock_api` traits can, and give this lock
+//! the guards that the rest of the world knows.
+//!
+//! Ranks are the order in which one thread may take locks, outermost first. Debug builds keep the
+//! ranks that a thread holds and stop at the first lock taken out of order, so that a deadlock
+//! shows as a failed test on the day it is written rather than as a hung service.
+
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crossbeam_utils::Backoff;
+use parking_lot::lock_api::{self, GuardNoSend, RawMutex};
+
+use crate::os::futex;
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+/// Held, and somebody may be asleep on the word.
+const HELD_AND_AWAITED: u32 = 2;
+
+/// The order in which locks may be taken, outermost first; gaps leave room.
+pub(crate) mod rank {
+    /// The set of arenas: its cap and which of its slots are open.
+    pub(crate) const ARENA_SET: u8 = 10;
+    /// The list of every thread's cache.
+    pub(crate) const CACHE_REGISTRY: u8 = 20;
+    /// One thread's cache, outside the owner's fast path.
+    pub(crate) const THREAD_CACHE: u8 = 30;
+    /// One size class's slabs in one arena.
+    pub(crate) const BIN: u8 = 40;
+    /// The table of huge mappings.
+    pub(crate) const HUGE: u8 = 50;
+    /// The free spans.
+    pub(crate) const PAGE_HEAP: u8 = 60;
+    /// Metadata's own storage.
+    pub(crate) const METADATA: u8 = 70;
+}
+
+/// A mutual exclusion lock in one word that sleeps in the kernel.
+#[derive(Debug)]
+pub(crate) struct RawFutexMutex(AtomicU32);
+
+// SAFETY: the word goes from FREE to HELD or HELD_AND_AWAITED for one thread at a time by an
+// atomic exchange, and back only in `unlock`, whose caller holds the lock.
+unsafe impl RawMutex for RawFutexMutex {
+    #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for this constant")]
+    const INIT: Self = RawFutexMutex(AtomicU32::new(FREE));
+    type GuardMarker = GuardNoSend;
+
+    #[inline]
+    fn lock(&self) {
+        if !self.try_lock() {
+            self.lock_slow();
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> bool {
+        // Acquire pairs with the Release in `unlock`: what the last holder wrote is seen.
+        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    unsafe fn unlock(&self) {
+        // Release pairs with the Acquire of whoever takes the lock next.
+        if self.0.swap(FREE, Ordering::Release) == HELD_AND_AWAITED {
+            futex::wake_one(&self.0);
+        }
+    }
+}
+
+impl RawFutexMutex {
+    #[cold]
+    fn lock_slow(&self) {
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            if self.0.load(Ordering::Relaxed) == FREE && self.try_lock() {
+                return;
+            }
+            backoff.snooze();
+        }
+        // Acquire pairs with `unlock`. Having slept once, this thread cannot know whether others
+        // still do, so it takes the lock as awaited and its unlock wakes the next.
+        while self.0.swap(HELD_AND_AWAITED, Ordering::Acquire) != FREE {
+            futex::wait(&self.0, HELD_AND_AWAITED);
+        }
+    }
+}
+
+/// A lock of rank `RANK` around a `T`.
+#[derive(Debug)]
+pub(crate) struct Mutex<const RANK: u8, T>(lock_api::Mutex<RawFutexMutex, T>);
+
+/// Access to what a [`Mutex`] guards, until dropped.
+pub(crate) struct MutexGuard<'lock, T> {
+    // Dropped in this order: the lock is released while its rank still counts as held.
+    inner: lock_api::MutexGuard<'lock, RawFutexMutex, T>,
+    _rank: HeldRank,
+}
+
+impl<const RANK: u8, T> Mutex<RANK, T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Mutex(lock_api::Mutex::const_new(RawFutexMutex::INIT, value))
+    }
+
+    /// Takes the lock, waiting for it if need be.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        let rank = HeldRank::take(RANK);
+        MutexGuard { inner: self.0.lock(), _rank: rank }
+    }
+
+    /// Takes the lock and tells whether it had to wait for it.
+    #[inline]
+    pub(crate) fn lock_noting_contention(&self) -> (MutexGuard<'_, T>, bool) {
+        let rank = HeldRank::take(RANK);
+        match self.0.try_lock() {
+            Some(inner) => (MutexGuard { inner, _rank: rank }, false),
+            None => (MutexGuard { inner: self.0.lock(), _rank: rank }, true),
+        }
+    }
+
+    /// Takes two locks of one rank, the one at the lower address first.
+    ///
+    /// Every taker of two uses this order, so that two of them cannot wait for each other.
+    pub(crate) fn lock_two<'lock>(
+        first: &'lock Self,
+        second: &'lock Self,
+    ) -> (MutexGuard<'lock, T>, MutexGuard<'lock, T>) {
+        debug_assert!(!core::ptr::eq(first, second));
+        if core::ptr::from_ref(first) < core::ptr::from_ref(second) {
+            let one = first.lock();
+            (one, second.lock_beside())
+        } else {
+            let one = second.lock();
+            (first.lock_beside(), one)
+        }
+    }
+
+    fn lock_beside(&self) -> MutexGuard<'_, T> {
+        MutexGuard { inner: self.0.lock(), _rank: HeldRank::NONE }
+    }
+}
+
+impl<T: core::fmt::Debug> core::fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        (**self).fmt(formatter)
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+/// The debug build's note that the current thread holds a rank; nothing at all in release.
+#[derive(Debug)]
+struct HeldRank {
+    #[cfg(debug_assertions)]
+    rank: u8,
+}
+
+#[cfg(not(debug_assertions))]
+impl HeldRank {
+    const NONE: HeldRank = HeldRank {};
+
+    #[inline(always)]
+    fn take(_rank: u8) -> HeldRank {
+        HeldRank {}
+    }
+}
+
+#[cfg(debug_assertions)]
+mod held {
+    use super::HeldRank;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        /// One bit for each rank held. Constant and without a destructor, so that reading it
+        /// neither allocates nor registers anything.
+        static RANKS: Cell<u128> = const { Cell::new(0) };
+    }
+
+    impl HeldRank {
+        pub(super) const NONE: HeldRank = HeldRank { rank: u8::MAX };
+
+        pub(super) fn take(rank: u8) -> HeldRank {
+            let held = RANKS.get();
+            if held >> rank != 0 {
+                crate::os::message::abort_with(format_args!(
+                    "lock of rank {rank} taken while ranks {held:#b} are held"
+                ));
+            }
+            RANKS.set(held | 1 << rank);
+            HeldRank { rank }
+        }
+    }
+
+    impl Drop for HeldRank {
+        fn drop(&mut self) {
+            if self.rank != u8::MAX {
+                RANKS.set(RANKS.get() & !(1 << self.rank));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn excludes_and_wakes() {
+        let lock = Arc::new(Mutex::<1, u64>::new(0));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                std::thread::spawn(move || {
+                    for _ in 0..20_000 {
+                        *lock.lock() += 1;
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(*lock.lock(), 160_000);
+    }
+
+    #[test]
+    fn contention_is_noted() {
+        let lock = Mutex::<1, ()>::new(());
+        assert!(!lock.lock_noting_contention().1);
+        let held = lock.lock();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| lock.lock_noting_contention().1);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            drop(held);
+            assert!(waiter.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn two_locks_of_a_rank_are_taken_in_address_order() {
+        let locks = [Mutex::<1, u8>::new(1), Mutex::<1, u8>::new(2)];
+        let (first, second) = Mutex::lock_two(&locks[0], &locks[1]);
+        assert_eq!((*first, *second), (1, 2));
+        drop((first, second));
+        let (first, second) = Mutex::lock_two(&locks[1], &locks[0]);
+        assert_eq!((*first, *second), (2, 1));
+    }
+}

@@ -1,0 +1,322 @@
+//! Storage for capmalloc's own records: caches, magazines, arenas, depots.
+//!
+//! A heap of its own under the heap, so that no record lies among the blocks of users: a stray
+//! write through a block cannot reach it, and freeing a block never dirties a page for a record's
+//! sake. Records of one size share chunks; a chunk whose records are all free can be given back.
+
+use core::ptr::NonNull;
+
+use crate::counted_source::CountedSource;
+use crate::lock::{Mutex, rank};
+use crate::page_source::PageSource;
+use crate::units::{PAGE_BYTES, round_up};
+
+/// Bytes in a chunk, also its alignment, so that a record leads to its chunk by masking.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Sizes of records; a larger one is a mapping of its own.
+const RECORD_BYTES: [usize; 9] = [64, 128, 256, 512, 1024, 1536, 2048, 4096, 8192];
+
+/// Records begin this far into their chunk.
+const HEADER_BYTES: usize = 64;
+
+/// Storage of records.
+#[derive(Debug)]
+pub(crate) struct Metadata {
+    pools: Mutex<{ rank::METADATA }, Pools>,
+}
+
+#[derive(Debug)]
+struct Pools {
+    pools: [Pool; RECORD_BYTES.len()],
+    /// Bytes of chunks ever touched and not yet given back, and of large records.
+    touched_bytes: usize,
+}
+
+/// The chunks of one size of record that have room.
+#[derive(Clone, Copy, Debug)]
+struct Pool {
+    with_room: Option<ChunkPtr>,
+}
+
+/// The head of a chunk, at its first byte.
+#[derive(Debug)]
+struct Chunk {
+    next: Option<ChunkPtr>,
+    previous: Option<ChunkPtr>,
+    /// Records given back, each holding the pointer to the next.
+    free: Option<NonNull<FreeRecord>>,
+    used_records: u32,
+    /// Records handed out at least once, counted from the front.
+    touched_records: u32,
+}
+
+#[derive(Debug)]
+struct FreeRecord {
+    next: Option<NonNull<FreeRecord>>,
+}
+
+const _: () = assert!(size_of::<Chunk>() <= HEADER_BYTES);
+
+/// A mapped chunk; used only under the lock of the pools.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct ChunkPtr(NonNull<Chunk>);
+
+// SAFETY: a chunk is reached only under the pools' lock, by one thread at a time.
+unsafe impl Send for ChunkPtr {}
+
+/// The pool that serves records of `bytes`.
+fn pool_of(bytes: usize) -> Option<usize> {
+    RECORD_BYTES.iter().position(|&record_bytes| bytes <= record_bytes)
+}
+
+impl Metadata {
+    pub(crate) const fn new() -> Self {
+        let pools = [Pool { with_room: None }; RECORD_BYTES.len()];
+        Metadata { pools: Mutex::new(Pools { pools, touched_bytes: 0 }) }
+    }
+
+    /// The bytes that a record of `bytes` really gets.
+    pub(crate) fn rounded_bytes(bytes: usize) -> usize {
+        pool_of(bytes).map_or(bytes.next_multiple_of(PAGE_BYTES), |pool| RECORD_BYTES[pool])
+    }
+
+    /// Memory for a record of `bytes`, zeroed and aligned to a cache line.
+    pub(crate) fn take<S: PageSource>(
+        &self,
+        source: &CountedSource<S>,
+        bytes: usize,
+    ) -> Option<NonNull<u8>> {
+        let mut pools = self.pools.lock();
+        let Some(pool) = pool_of(bytes) else {
+            let bytes = round_up(bytes, PAGE_BYTES)?;
+            let record = source.map(bytes, PAGE_BYTES)?;
+            pools.touched_bytes += bytes;
+            return Some(record);
+        };
+        pools.take(pool, source)
+    }
+
+    /// Gives a record back.
+    ///
+    /// # Safety
+    ///
+    /// `record` came from [`take`](Self::take) with the same `bytes` and source, and nobody uses
+    /// it any more.
+    pub(crate) unsafe fn give<S: PageSource>(
+        &self,
+        source: &CountedSource<S>,
+        record: NonNull<u8>,
+        bytes: usize,
+    ) {
+        let mut pools = self.pools.lock();
+        if let Some(pool) = pool_of(bytes) {
+            // SAFETY: the caller promises a record of this pool.
+            unsafe { pools.give(pool, record) };
+            return;
+        }
+        let bytes = bytes.next_multiple_of(PAGE_BYTES);
+        pools.touched_bytes -= bytes;
+        // SAFETY: a record of this size is a mapping of its own, made in `take`.
+        unsafe { source.unmap(record, bytes) };
+    }
+
+    /// Bytes of records' pages that are resident.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.pools.lock().touched_bytes
+    }
+
+    /// Unmaps the chunks of which no record is in use; answers how many bytes were resident.
+    pub(crate) fn release_empty<S: PageSource>(&self, source: &CountedSource<S>) -> usize {
+        let mut pools = self.pools.lock();
+        let before_bytes = pools.touched_bytes;
+        for pool in 0..RECORD_BYTES.len() {
+            let mut next = pools.pools[pool].with_room;
+            while let Some(chunk) = next {
+                // SAFETY: chunks on the list are mapped; the next is read before this one goes.
+                unsafe {
+                    next = (*chunk.0.as_ptr()).next;
+                    if (*chunk.0.as_ptr()).used_records == 0 {
+                        pools.unmap(pool, chunk, source);
+                    }
+                }
+            }
+        }
+        before_bytes - pools.touched_bytes
+    }
+}
+
+impl Pools {
+    fn take<S: PageSource>(
+        &mut self,
+        pool: usize,
+        source: &CountedSource<S>,
+    ) -> Option<NonNull<u8>> {
+        let record_bytes = RECORD_BYTES[pool];
+        let chunk = match self.pools[pool].with_room {
+            Some(chunk) => chunk,
+            None => self.map_chunk(pool, source)?,
+        };
+        // SAFETY: the chunk is mapped and under our lock; a free record lies within it, and so
+        // does the next untouched one, because the chunk has room.
+        unsafe {
+            let head = &mut *chunk.0.as_ptr();
+            head.used_records += 1;
+            let record = match head.free {
+                Some(record) => {
+                    head.free = record.read().next;
+                    record.cast::<u8>().write_bytes(0, record_bytes);
+                    record.cast::<u8>()
+                }
+                None => {
+                    let offset = HEADER_BYTES + head.touched_records as usize * record_bytes;
+                    head.touched_records += 1;
+                    self.touched_bytes += pages_begun(offset + record_bytes) - pages_begun(offset);
+                    chunk.0.cast::<u8>().add(offset)
+                }
+            };
+            if head.used_records as usize == records_per_chunk(record_bytes) {
+                self.unlink(pool, chunk);
+            }
+            Some(record)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `record` is a record of this pool in use, given up by its user.
+    unsafe fn give(&mut self, pool: usize, record: NonNull<u8>) {
+        let chunk = record.as_ptr().map_addr(|address| address & !(CHUNK_BYTES - 1));
+        // SAFETY: a pool's records lie in chunks aligned to their size, so masking gives the
+        // chunk's start; the record is long enough for a link and nobody else's.
+        unsafe {
+            let chunk = ChunkPtr(NonNull::new_unchecked(chunk.cast()));
+            let head = &mut *chunk.0.as_ptr();
+            let was_full = head.used_records as usize == records_per_chunk(RECORD_BYTES[pool]);
+            let record = record.cast::<FreeRecord>();
+            record.write(FreeRecord { next: head.free });
+            head.free = Some(record);
+            head.used_records -= 1;
+            if was_full {
+                self.link(pool, chunk);
+            }
+        }
+    }
+
+    fn map_chunk<S: PageSource>(
+        &mut self,
+        pool: usize,
+        source: &CountedSource<S>,
+    ) -> Option<ChunkPtr> {
+        let chunk = ChunkPtr(source.map(CHUNK_BYTES, CHUNK_BYTES)?.cast());
+        self.touched_bytes += PAGE_BYTES;
+        // SAFETY: just mapped, of a chunk's size and alignment; zeros are a valid empty head.
+        unsafe { self.link(pool, chunk) };
+        Some(chunk)
+    }
+
+    /// # Safety
+    ///
+    /// The chunk is mapped, on this pool's list, and none of its records is in use.
+    unsafe fn unmap<S: PageSource>(
+        &mut self,
+        pool: usize,
+        chunk: ChunkPtr,
+        source: &CountedSource<S>,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.unlink(pool, chunk);
+            let touched_records = (*chunk.0.as_ptr()).touched_records as usize;
+            let end = HEADER_BYTES + touched_records * RECORD_BYTES[pool];
+            self.touched_bytes -= pages_begun(end).max(PAGE_BYTES);
+            source.unmap(chunk.0.cast(), CHUNK_BYTES);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The chunk is mapped and on no list.
+    unsafe fn link(&mut self, pool: usize, chunk: ChunkPtr) {
+        let first = self.pools[pool].with_room;
+        // SAFETY: the caller's promise; chunks on the list are mapped.
+        unsafe {
+            (*chunk.0.as_ptr()).next = first;
+            (*chunk.0.as_ptr()).previous = None;
+            if let Some(first) = first {
+                (*first.0.as_ptr()).previous = Some(chunk);
+            }
+        }
+        self.pools[pool].with_room = Some(chunk);
+    }
+
+    /// # Safety
+    ///
+    /// The chunk is mapped and on this pool's list.
+    unsafe fn unlink(&mut self, pool: usize, chunk: ChunkPtr) {
+        // SAFETY: the caller's promise; its neighbours on the list are mapped.
+        unsafe {
+            let (next, previous) = ((*chunk.0.as_ptr()).next, (*chunk.0.as_ptr()).previous);
+            match previous {
+                Some(previous) => (*previous.0.as_ptr()).next = next,
+                None => self.pools[pool].with_room = next,
+            }
+            if let Some(next) = next {
+                (*next.0.as_ptr()).previous = previous;
+            }
+        }
+    }
+}
+
+const fn records_per_chunk(record_bytes: usize) -> usize {
+    (CHUNK_BYTES - HEADER_BYTES) / record_bytes
+}
+
+/// Bytes of the pages that the first `bytes` of a chunk lie on.
+const fn pages_begun(bytes: usize) -> usize {
+    bytes.next_multiple_of(PAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_source::TestSource;
+
+    #[test]
+    fn records_are_zeroed_distinct_and_given_back() {
+        let source = CountedSource::new(TestSource::new());
+        let metadata = Metadata::new();
+        for bytes in [1, 64, 100, 1408, 4096, 8192, 20_000] {
+            let records: Vec<_> =
+                (0..200).map(|_| metadata.take(&source, bytes).unwrap()).collect();
+            for record in &records {
+                // SAFETY: the record is this test's, of `bytes`.
+                unsafe {
+                    assert!((0..bytes).all(|offset| record.add(offset).read() == 0));
+                    record.write_bytes(0xA5, bytes);
+                }
+            }
+            for record in records {
+                // SAFETY: taken above with this size.
+                unsafe { metadata.give(&source, record, bytes) };
+            }
+            let again = metadata.take(&source, bytes).unwrap();
+            // SAFETY: the record is this test's.
+            assert_eq!(unsafe { again.read() }, 0, "a record used before is cleared");
+            // SAFETY: taken above with this size.
+            unsafe { metadata.give(&source, again, bytes) };
+        }
+        assert!(metadata.release_empty(&source) > 0);
+        assert_eq!(metadata.resident_bytes(), 0);
+        assert_eq!(source.mapped_bytes(), 0);
+    }
+
+    #[test]
+    fn a_refusing_source_gives_none() {
+        let source = CountedSource::new(TestSource::failing_after(0));
+        let metadata = Metadata::new();
+        assert!(metadata.take(&source, 64).is_none());
+        assert!(metadata.take(&source, 1 << 20).is_none());
+        assert_eq!(metadata.resident_bytes(), 0);
+    }
+}

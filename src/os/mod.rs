@@ -1,0 +1,16 @@
+//! The floor: everything that asks something of the operating system, and nothing else.
+//!
+//! A port is a new set of these files; nothing above them names a system call.
+
+mod cgroup;
+pub(crate) mod cpus;
+pub(crate) mod environment;
+mod errno;
+mod file;
+pub(crate) mod futex;
+pub(crate) mod message;
+mod pages;
+mod text;
+pub(crate) mod thread;
+
+pub use pages::OsPages;

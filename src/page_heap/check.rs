@@ -1,0 +1,92 @@
+//! The page heap's invariants, as code.
+
+use super::{FreeSpans, PageHeap};
+use crate::page_source::PageSource;
+use crate::segment::{SEGMENT_PAGES, SegmentPtr};
+use crate::span::SpanKind;
+use crate::units::Pages;
+
+/// Pages by what they are used for, as a walk over all segments finds them.
+#[derive(Default, PartialEq, Eq, Debug)]
+struct Tally {
+    dirty: Pages,
+    retained: Pages,
+    active: Pages,
+    purging: Pages,
+    free_spans: usize,
+}
+
+impl<S: PageSource> PageHeap<S> {
+    /// Walks every segment and panics where the page heap contradicts itself.
+    ///
+    /// Spans must tile each segment, free neighbours must differ in state, the free maps must say
+    /// what the descriptors say, and the index must hold the free spans and nothing else. It
+    /// allocates nothing, but its panic does: a failed check is not meant to be survived.
+    pub(crate) fn check(&self) {
+        let spans = self.spans.lock();
+        let mut tally = Tally::default();
+        let mut segment_count = 0;
+        for segment in self.segment_map.segments() {
+            segment_count += 1;
+            check_segment(segment, &mut tally);
+        }
+        assert_eq!(segment_count, spans.segment_count, "segments known");
+        let expected = Tally {
+            dirty: spans.dirty.pages(),
+            retained: spans.retained.pages(),
+            active: spans.active,
+            purging: spans.purging,
+            free_spans: indexed_spans(&spans),
+        };
+        assert_eq!(tally, expected, "pages by use: found, counted");
+    }
+}
+
+fn indexed_spans(spans: &FreeSpans) -> usize {
+    let mut count = 0;
+    for (index, kind) in
+        [(&spans.dirty, SpanKind::FreeDirty), (&spans.retained, SpanKind::FreeRetained)]
+    {
+        let mut pages = Pages::ZERO;
+        index.for_each(|span| {
+            assert_eq!(span.kind(), kind, "a span is in the other state's index");
+            assert_eq!(span.order(), span.base().addr().get() as u64, "a span's place in its heap");
+            pages += span.pages();
+            count += 1;
+        });
+        assert_eq!(pages, index.pages(), "pages in the index");
+    }
+    count
+}
+
+fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
+    let mut before = SpanKind::Inside;
+    let mut free = Pages::ZERO;
+    let mut index = 0;
+    while index < SEGMENT_PAGES {
+        let span = segment.span(index);
+        let (kind, pages) = (span.kind(), span.pages());
+        let end = index + pages.count();
+        assert!(pages != Pages::ZERO && end <= SEGMENT_PAGES, "a span's length");
+        for page in index..end {
+            assert_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
+        }
+        match kind {
+            SpanKind::FreeDirty => tally.dirty += pages,
+            SpanKind::FreeRetained => tally.retained += pages,
+            SpanKind::Purging => tally.purging += pages,
+            SpanKind::Slab | SpanKind::Large => tally.active += pages,
+            other => panic!("a span's head says {other:?}"),
+        }
+        if kind.is_free() {
+            assert_ne!(kind, before, "free neighbours of one state are joined");
+            assert_eq!(segment.span(end - 1).kind(), kind, "a free span's tail");
+            assert_eq!(segment.span(end - 1).pages(), pages, "a free span's tail");
+            tally.free_spans += 1;
+            free += pages;
+        }
+        before = kind;
+        index = end;
+    }
+    assert_eq!(free, segment.free_pages(), "free pages of a segment");
+}

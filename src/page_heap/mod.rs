@@ -1,0 +1,359 @@
+//! The page heap: every free span of the process, shared by all arenas.
+//!
+//! ```text
+//! take ── best fit among the dirty spans, then among the retained ones
+//!      └─ a run across neighbours of both states                       (runs.rs)
+//!           └─ a new segment                                           (segment.rs)
+//! free ── joins its dirty neighbours, and waits as dirty
+//! purge ─ dirty spans, longest first, go back to the kernel as retained (purge.rs)
+//! ```
+//!
+//! Because no arena owns a free page, memory that one arena or size class gave up serves any other
+//! at once: the cap on arenas can be low or high without changing how much is held.
+
+mod check;
+mod free_index;
+mod purge;
+mod runs;
+mod span_heap;
+
+use crate::counted_source::CountedSource;
+use crate::lock::{Mutex, rank};
+use crate::page_source::PageSource;
+use crate::segment::{SEGMENT_PAGES, SegmentPtr};
+use crate::segment_map::SegmentMap;
+use crate::span::{SpanKind, SpanPtr};
+use crate::units::{PAGE_BYTES, Pages};
+use free_index::FreeIndex;
+
+/// The spans of all segments, and the source they come from.
+#[derive(Debug)]
+pub(crate) struct PageHeap<S> {
+    source: CountedSource<S>,
+    segment_map: SegmentMap,
+    spans: Mutex<{ rank::PAGE_HEAP }, FreeSpans>,
+}
+
+/// What the page heap's lock guards.
+#[derive(Debug)]
+struct FreeSpans {
+    dirty: FreeIndex,
+    retained: FreeIndex,
+    /// Pages in spans that somebody uses.
+    active: Pages,
+    /// Pages in spans on their way back to the kernel.
+    purging: Pages,
+    segment_count: usize,
+    segments_mapped: usize,
+    segments_released: usize,
+}
+
+/// A span just taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) span: SpanPtr,
+    /// Whether its pages are known to read as zero.
+    pub(crate) is_zeroed: bool,
+}
+
+/// What the page heap holds, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PageHeapStats {
+    pub(crate) active_bytes: usize,
+    pub(crate) dirty_bytes: usize,
+    pub(crate) retained_bytes: usize,
+    pub(crate) metadata_bytes: usize,
+    pub(crate) segment_count: usize,
+    pub(crate) segments_mapped: usize,
+    pub(crate) segments_released: usize,
+}
+
+impl<S: PageSource> PageHeap<S> {
+    pub(crate) const fn new(source: S) -> Self {
+        PageHeap {
+            source: CountedSource::new(source),
+            segment_map: SegmentMap::new(),
+            spans: Mutex::new(FreeSpans::new()),
+        }
+    }
+
+    pub(crate) fn source(&self) -> &CountedSource<S> {
+        &self.source
+    }
+
+    /// The segment that `address` lies in, if it is one of ours.
+    #[inline]
+    pub(crate) fn segment_of(&self, address: usize) -> Option<SegmentPtr> {
+        self.segment_map.find(address)
+    }
+
+    /// Takes a span of `pages`, its first at a multiple of `align_bytes`.
+    ///
+    /// `pages` is at most a segment's; `None` where the page source refuses. The span's kind is
+    /// the caller's to set before anyone else can reach it.
+    pub(crate) fn take(&self, pages: Pages, align_bytes: usize, kind: SpanKind) -> Option<Taken> {
+        let mut spans = self.spans.lock();
+        self.take_locked(&mut spans, pages, align_bytes.div_ceil(PAGE_BYTES), kind)
+    }
+
+    /// Takes up to `into.len()` spans of `pages` under one lock; answers how many.
+    pub(crate) fn take_many(
+        &self,
+        pages: Pages,
+        kind: SpanKind,
+        into: &mut [Option<SpanPtr>],
+    ) -> usize {
+        let mut spans = self.spans.lock();
+        for (count, slot) in into.iter_mut().enumerate() {
+            // A new segment is mapped for the first span only: the rest are a convenience.
+            let taken = match count {
+                0 => self.take_locked(&mut spans, pages, 1, kind),
+                _ => spans.take(pages, 1, kind),
+            };
+            match taken {
+                Some(taken) => *slot = Some(taken.span),
+                None => return count,
+            }
+        }
+        into.len()
+    }
+
+    fn take_locked(
+        &self,
+        spans: &mut FreeSpans,
+        pages: Pages,
+        align: usize,
+        kind: SpanKind,
+    ) -> Option<Taken> {
+        debug_assert!(pages != Pages::ZERO && pages.count() <= SEGMENT_PAGES);
+        if let Some(taken) = spans.take(pages, align, kind) {
+            return Some(taken);
+        }
+        if let Some(taken) = spans.take_run(&self.segment_map, pages, align, kind) {
+            return Some(taken);
+        }
+        self.map_segment(spans)?;
+        spans.take(pages, align, kind)
+    }
+
+    /// Maps one more segment: capmalloc never reserves further ahead than that.
+    #[cold]
+    fn map_segment(&self, spans: &mut FreeSpans) -> Option<()> {
+        let segment = SegmentPtr::map(&self.source)?;
+        if !self.segment_map.insert(segment, &self.source) {
+            // SAFETY: just mapped, and the map does not know it.
+            unsafe { segment.unmap(&self.source) };
+            return None;
+        }
+        spans.segment_count += 1;
+        spans.segments_mapped += 1;
+        let whole = Pages::new(SEGMENT_PAGES as u32);
+        segment.mark_free(0, whole);
+        spans.insert(segment.span(0), whole, SpanKind::FreeRetained);
+        Some(())
+    }
+
+    /// Frees a span that `take` returned, whole.
+    pub(crate) fn free(&self, span: SpanPtr) {
+        self.spans.lock().free(span, span.pages(), SpanKind::FreeDirty);
+    }
+
+    /// Frees the spans of a list under one lock.
+    pub(crate) fn free_many(&self, list: &[Option<SpanPtr>]) {
+        let mut spans = self.spans.lock();
+        for span in list.iter().flatten() {
+            spans.free(*span, span.pages(), SpanKind::FreeDirty);
+        }
+    }
+
+    /// Lengthens a large span in place to `pages`, if the span behind it is free and long enough.
+    ///
+    /// Answers whether the new part is known to be zero.
+    pub(crate) fn grow(&self, span: SpanPtr, pages: Pages) -> Option<bool> {
+        let mut spans = self.spans.lock();
+        let more = pages - span.pages();
+        let next =
+            spans.neighbour_after(span, span.pages()).filter(|next| next.kind().is_free())?;
+        if next.pages() < more {
+            return None;
+        }
+        let is_zeroed = next.kind() == SpanKind::FreeRetained;
+        spans.remove(next);
+        spans.split(next, more);
+        spans.mark_taken(next, more);
+        next.set_kind(SpanKind::Inside);
+        set_ends(span, pages, SpanKind::Large);
+        Some(is_zeroed)
+    }
+
+    /// Shortens a large span in place to `pages`; the rest becomes free.
+    pub(crate) fn shrink(&self, span: SpanPtr, pages: Pages) {
+        let mut spans = self.spans.lock();
+        let rest = span.pages() - pages;
+        debug_assert!(rest != Pages::ZERO);
+        let segment = span.segment();
+        let tail = segment.span(segment.index_of(span) + pages.count());
+        set_ends(span, pages, SpanKind::Large);
+        spans.free(tail, rest, SpanKind::FreeDirty);
+    }
+
+    pub(crate) fn stats(&self) -> PageHeapStats {
+        let spans = self.spans.lock();
+        let descriptors_bytes: usize =
+            self.segment_map.segments().map(|segment| segment.metadata_bytes()).sum();
+        // Of a leaf, a page is touched for each 2 GiB of addresses; one is near enough.
+        let map_bytes = self.segment_map.leaf_count() * PAGE_BYTES;
+        PageHeapStats {
+            active_bytes: spans.active.bytes(),
+            dirty_bytes: spans.dirty.pages().bytes() + spans.purging.bytes(),
+            retained_bytes: spans.retained.pages().bytes(),
+            metadata_bytes: descriptors_bytes + map_bytes,
+            segment_count: spans.segment_count,
+            segments_mapped: spans.segments_mapped,
+            segments_released: spans.segments_released,
+        }
+    }
+
+    /// Unmaps every segment.
+    ///
+    /// # Safety
+    ///
+    /// Nothing that lies in them is used any more, and neither is the page heap.
+    pub(crate) unsafe fn unmap_all(&self) {
+        let _spans = self.spans.lock();
+        for segment in self.segment_map.segments() {
+            self.segment_map.remove(segment);
+            // SAFETY: the caller gives up all that lies in it.
+            unsafe { segment.unmap(&self.source) };
+        }
+        // SAFETY: the caller gives the page heap up.
+        unsafe { self.segment_map.unmap_leaves(&self.source) };
+    }
+}
+
+impl FreeSpans {
+    const fn new() -> Self {
+        FreeSpans {
+            dirty: FreeIndex::new(),
+            retained: FreeIndex::new(),
+            active: Pages::ZERO,
+            purging: Pages::ZERO,
+            segment_count: 0,
+            segments_mapped: 0,
+            segments_released: 0,
+        }
+    }
+
+    fn index(&mut self, kind: SpanKind) -> &mut FreeIndex {
+        debug_assert!(kind.is_free());
+        if kind == SpanKind::FreeDirty { &mut self.dirty } else { &mut self.retained }
+    }
+
+    /// Takes a span out of the free ones: a dirty one if any fits, because it is resident already.
+    fn take(&mut self, pages: Pages, align: usize, kind: SpanKind) -> Option<Taken> {
+        // A span this much longer holds an aligned run wherever it starts.
+        let needed = pages + Pages::new(align as u32 - 1);
+        let found = self.dirty.take_fit(needed).or_else(|| self.retained.take_fit(needed))?;
+        let is_zeroed = found.kind() == SpanKind::FreeRetained;
+        let span = self.split_before(found, align);
+        self.split(span, pages);
+        self.mark_taken(span, pages);
+        set_ends(span, pages, kind);
+        Some(Taken { span, is_zeroed })
+    }
+
+    /// Returns the part of a free span (out of the index) before its first multiple of `align`
+    /// pages, and answers with the rest.
+    fn split_before(&mut self, span: SpanPtr, align: usize) -> SpanPtr {
+        let segment = span.segment();
+        let first = segment.index_of(span);
+        let aligned = first.next_multiple_of(align);
+        if aligned == first {
+            return span;
+        }
+        let (kind, freed_at) = (span.kind(), span.freed_at());
+        let before = Pages::new((aligned - first) as u32);
+        let rest = segment.span(aligned);
+        set_ends(rest, span.pages() - before, kind);
+        rest.set_freed_at(freed_at);
+        self.insert(span, before, kind);
+        rest
+    }
+
+    /// Returns what a free span (out of the index) has beyond `pages`.
+    fn split(&mut self, span: SpanPtr, pages: Pages) {
+        let rest = span.pages() - pages;
+        if rest == Pages::ZERO {
+            return;
+        }
+        let segment = span.segment();
+        let tail = segment.span(segment.index_of(span) + pages.count());
+        tail.set_freed_at(span.freed_at());
+        self.insert(tail, rest, span.kind());
+    }
+
+    fn mark_taken(&mut self, span: SpanPtr, pages: Pages) {
+        let segment = span.segment();
+        segment.mark_used(segment.index_of(span), pages);
+        self.active += pages;
+    }
+
+    /// Makes `pages` from `span` on free, joined with free neighbours of the same kind.
+    fn free(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
+        let segment = span.segment();
+        segment.mark_free(segment.index_of(span), pages);
+        self.active -= pages;
+        self.join(span, pages, kind);
+    }
+
+    /// Puts a span among the free ones, joined with free neighbours of the same kind.
+    fn join(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
+        let (mut span, mut pages) = (span, pages);
+        if let Some(next) = self.neighbour_after(span, pages).filter(|next| next.kind() == kind) {
+            self.remove(next);
+            pages += next.pages();
+        }
+        if let Some(before) = self.neighbour_before(span).filter(|before| before.kind() == kind) {
+            self.remove(before);
+            pages += before.pages();
+            span = before;
+        }
+        self.insert(span, pages, kind);
+    }
+
+    fn insert(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
+        set_ends(span, pages, kind);
+        self.index(kind).insert(span);
+    }
+
+    fn remove(&mut self, span: SpanPtr) {
+        self.index(span.kind()).remove(span);
+    }
+
+    /// The head of the span that follows, unless the segment ends there.
+    fn neighbour_after(&self, span: SpanPtr, pages: Pages) -> Option<SpanPtr> {
+        let segment = span.segment();
+        let index = segment.index_of(span) + pages.count();
+        (index < SEGMENT_PAGES).then(|| segment.span(index))
+    }
+
+    /// The head of the free span that ends where `span` begins.
+    fn neighbour_before(&self, span: SpanPtr) -> Option<SpanPtr> {
+        let segment = span.segment();
+        let index = segment.index_of(span);
+        let tail = (index > 0).then(|| segment.span(index - 1))?;
+        tail.kind().is_free().then(|| segment.span(index - tail.pages().count()))
+    }
+}
+
+/// Writes a span's kind and length at its head, and what its last page says to a neighbour.
+fn set_ends(span: SpanPtr, pages: Pages, kind: SpanKind) {
+    span.set_kind(kind);
+    span.set_pages(pages);
+    if pages.count() > 1 {
+        let segment = span.segment();
+        let tail = segment.span(segment.index_of(span) + pages.count() - 1);
+        tail.set_kind(if kind == SpanKind::Large { SpanKind::LargeTail } else { kind });
+        tail.set_pages(pages);
+    }
+}

@@ -1,0 +1,123 @@
+//! Giving dirty pages back to the kernel, and empty segments with their addresses.
+
+use super::{FreeSpans, PageHeap, set_ends};
+use crate::page_source::PageSource;
+use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
+use crate::span::{SpanKind, SpanPtr};
+use crate::units::{PAGE_BYTES, Pages};
+
+/// Spans purged between two holds of the page heap's lock.
+const BATCH: usize = 32;
+
+/// What a purge gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Purged {
+    /// Bytes of dirty spans given back.
+    pub(crate) spans_bytes: usize,
+    /// Bytes of address space of the segments unmapped.
+    pub(crate) segments_bytes: usize,
+}
+
+impl<S: PageSource> PageHeap<S> {
+    /// Gives every dirty span back, then unmaps the segments of which no page is in use.
+    pub(crate) fn purge_all(&self) -> Purged {
+        let mut spans_bytes = 0;
+        loop {
+            let mut batch = [None; BATCH];
+            let count = self.spans.lock().start_purge(&mut batch, self.source.granularity_bytes());
+            if count == 0 {
+                break;
+            }
+            // The calls to the kernel are made without the lock: the spans are in nobody's hands.
+            let done = batch.map(|span| span.map(|span| (span, self.purge_span(span))));
+            let mut spans = self.spans.lock();
+            for (span, purged) in done.into_iter().flatten() {
+                spans.finish_purge(span, purged);
+                spans_bytes += if purged { span.pages().bytes() } else { 0 };
+            }
+            if done.iter().flatten().any(|(_, purged)| !purged) {
+                break;
+            }
+        }
+        Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
+    }
+
+    fn purge_span(&self, span: SpanPtr) -> bool {
+        // SAFETY: the span is marked as purging, so its pages are free and stay so until
+        // `finish_purge`; `start_purge` trimmed it to the source's granularity.
+        unsafe { self.source.purge(span.base(), span.pages().bytes()) }
+    }
+
+    fn release_empty_segments(&self) -> usize {
+        let mut spans = self.spans.lock();
+        let mut released_bytes = 0;
+        for segment in self.segment_map.segments() {
+            if !segment.is_free() {
+                continue;
+            }
+            spans.forget_segment(segment);
+            self.segment_map.remove(segment);
+            // SAFETY: all of its pages were free, its spans left the index, and the map forgot it.
+            unsafe { segment.unmap(&self.source) };
+            released_bytes += SEGMENT_BYTES;
+        }
+        released_bytes
+    }
+}
+
+impl FreeSpans {
+    /// Takes up to a batch of dirty spans out of the index, longest first.
+    fn start_purge(&mut self, batch: &mut [Option<SpanPtr>], granularity_bytes: usize) -> usize {
+        let mut count = 0;
+        for slot in batch.iter_mut() {
+            let Some(span) = self.dirty.take_longest() else { break };
+            let Some(span) = self.trim_to_granularity(span, granularity_bytes) else { break };
+            set_ends(span, span.pages(), SpanKind::Purging);
+            span.segment().mark_used(span.page_index(), span.pages());
+            self.purging += span.pages();
+            *slot = Some(span);
+            count += 1;
+        }
+        count
+    }
+
+    /// Puts the ends of a span that no whole kernel page covers back, and answers with the rest.
+    ///
+    /// Answers `None`, with the span back in the index, where nothing is left; as spans come
+    /// longest first, the ones after it are no better.
+    fn trim_to_granularity(&mut self, span: SpanPtr, granularity_bytes: usize) -> Option<SpanPtr> {
+        let unit = granularity_bytes / PAGE_BYTES;
+        let first = span.page_index();
+        let end = (first + span.pages().count()) / unit * unit;
+        let aligned = first.next_multiple_of(unit);
+        if end <= aligned {
+            self.insert(span, span.pages(), SpanKind::FreeDirty);
+            return None;
+        }
+        let span = self.split_before(span, unit);
+        let pages = Pages::new((end - aligned) as u32);
+        self.split(span, pages);
+        set_ends(span, pages, SpanKind::FreeDirty);
+        Some(span)
+    }
+
+    /// Makes a span free again after the attempt to give it back.
+    fn finish_purge(&mut self, span: SpanPtr, purged: bool) {
+        self.purging -= span.pages();
+        span.segment().mark_free(span.page_index(), span.pages());
+        let kind = if purged { SpanKind::FreeRetained } else { SpanKind::FreeDirty };
+        self.join(span, span.pages(), kind);
+    }
+
+    /// Takes all spans of a free segment out of the index.
+    fn forget_segment(&mut self, segment: SegmentPtr) {
+        let mut index = 0;
+        while index < SEGMENT_PAGES {
+            let span = segment.span(index);
+            index += span.pages().count();
+            self.remove(span);
+        }
+        self.segment_count -= 1;
+        self.segments_released += 1;
+    }
+}

@@ -1,0 +1,128 @@
+//! The segment map: from an address to the segment it lies in, without a lock.
+//!
+//! Two levels over the 48 bits of a user address: a root in static memory, of which a program
+//! touches a page, and leaves of 32 GiB each, mapped when a segment first lies there. This is what
+//! confirms that a pointer from outside is ours.
+
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::counted_source::CountedSource;
+use crate::page_source::PageSource;
+use crate::segment::{SEGMENT_BYTES, Segment, SegmentPtr};
+
+const ADDRESS_BITS: u32 = 48;
+const SEGMENT_BITS: u32 = SEGMENT_BYTES.trailing_zeros();
+const LEAF_BITS: u32 = 13;
+const ROOT_BITS: u32 = ADDRESS_BITS - SEGMENT_BITS - LEAF_BITS;
+
+type Leaf = [AtomicPtr<Segment>; 1 << LEAF_BITS];
+
+/// Address to segment; written under the page heap's lock, read by anyone.
+#[derive(Debug)]
+pub(crate) struct SegmentMap {
+    root: [AtomicPtr<Leaf>; 1 << ROOT_BITS],
+}
+
+/// The leaf's and the entry's index of an address.
+#[inline]
+fn indexes(address: usize) -> (usize, usize) {
+    let segment = address >> SEGMENT_BITS;
+    (segment >> LEAF_BITS, segment & ((1 << LEAF_BITS) - 1))
+}
+
+impl SegmentMap {
+    pub(crate) const fn new() -> Self {
+        SegmentMap { root: [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_BITS] }
+    }
+
+    /// The segment that `address` lies in, if it is one of ours.
+    #[inline]
+    pub(crate) fn find(&self, address: usize) -> Option<SegmentPtr> {
+        let (root, entry) = indexes(address);
+        // Acquire pairs with the Release in `insert`: a leaf's zeros and a segment's base are seen.
+        let leaf = NonNull::new(self.root.get(root)?.load(Acquire))?;
+        // SAFETY: leaves are made of zeroed memory, hold only atomics, and are unmapped only when
+        // the whole map is dropped.
+        let segment = NonNull::new(unsafe { leaf.as_ref() }[entry].load(Acquire))?;
+        // SAFETY: entries are removed before their segment is unmapped. Whoever looks up a live
+        // block's address keeps its segment mapped by holding the block; a stray address has no
+        // such hold, and may at worst meet the segment in its last moment.
+        Some(unsafe { SegmentPtr::from_ptr(segment) })
+    }
+
+    /// Enters a segment; `false` where no leaf could be had, or the address has too many bits.
+    pub(crate) fn insert<S: PageSource>(
+        &self,
+        segment: SegmentPtr,
+        source: &CountedSource<S>,
+    ) -> bool {
+        let (root, entry) = indexes(segment.base().addr().get());
+        let Some(slot) = self.root.get(root) else { return false };
+        let leaf = match NonNull::new(slot.load(Relaxed)) {
+            Some(leaf) => leaf,
+            None => {
+                let Some(leaf) = source.map(size_of::<Leaf>(), crate::units::PAGE_BYTES) else {
+                    return false;
+                };
+                // Release pairs with the Acquire in `find`.
+                slot.store(leaf.cast().as_ptr(), Release);
+                leaf.cast::<Leaf>()
+            }
+        };
+        // SAFETY: as in `find`.
+        let leaf = unsafe { leaf.as_ref() };
+        // Release pairs with the Acquire in `find`.
+        leaf[entry].store(segment.as_ptr(), Release);
+        true
+    }
+
+    /// Forgets a segment; the page heap's lock is held.
+    pub(crate) fn remove(&self, segment: SegmentPtr) {
+        let (root, entry) = indexes(segment.base().addr().get());
+        let leaf = self.root.get(root).and_then(|slot| NonNull::new(slot.load(Relaxed)));
+        if let Some(leaf) = leaf {
+            // SAFETY: as in `find`.
+            let leaf = unsafe { leaf.as_ref() };
+            // Relaxed: nobody may follow the entry any more.
+            leaf[entry].store(core::ptr::null_mut(), Relaxed);
+        }
+    }
+
+    /// All segments in address order; the page heap's lock is held.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = SegmentPtr> + '_ {
+        self.leaves().flat_map(|leaf| leaf.iter()).filter_map(|entry| {
+            let segment = NonNull::new(entry.load(Acquire))?;
+            // SAFETY: entries are removed before their segment is unmapped, under the same lock.
+            Some(unsafe { SegmentPtr::from_ptr(segment) })
+        })
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &Leaf> + '_ {
+        self.root.iter().filter_map(|slot| {
+            let leaf = NonNull::new(slot.load(Acquire))?;
+            // SAFETY: as in `find`.
+            Some(unsafe { leaf.as_ref() })
+        })
+    }
+
+    /// Gives the leaves back.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the map any more, and it was filled from `source`.
+    pub(crate) unsafe fn unmap_leaves<S: PageSource>(&self, source: &CountedSource<S>) {
+        for slot in &self.root {
+            if let Some(leaf) = NonNull::new(slot.swap(core::ptr::null_mut(), Relaxed)) {
+                // SAFETY: mapped by `insert` with this size; the caller says nobody uses it.
+                unsafe { source.unmap(leaf.cast(), size_of::<Leaf>()) };
+            }
+        }
+    }
+
+    /// Bytes of leaves that were mapped, of which a page for each 2 GiB is touched.
+    pub(crate) fn leaf_count(&self) -> usize {
+        self.leaves().count()
+    }
+}

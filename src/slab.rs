@@ -1,0 +1,346 @@
+//! Slabs: spans cut into blocks of one class, with one bit a block kept in the descriptors.
+//!
+//! A set bit is a free block. Nothing is ever written into a block, so a free cannot be turned
+//! against the heap by a stray write, a second free finds its bit set, and pages without a live
+//! block can go back to the kernel even when their neighbours in the slab cannot.
+
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::counted_source::CountedSource;
+use crate::page_source::PageSource;
+use crate::size_class::{SLAB_BLOCKS_MAX, SizeClass, SlabShape};
+use crate::span::{INLINE_WORDS, SpanKind, SpanPtr};
+use crate::units::{PAGE_BYTES, Pages};
+
+/// Which word of a wide slab's descriptor holds its purged pages: bitmaps of slabs of several
+/// pages need the first word alone.
+const PURGED_WORD: usize = 1;
+
+/// Lists by fullness: eight of slabs with room, by eighths in use, and one of full ones.
+pub(crate) const FULLNESS_LEVELS: usize = 9;
+
+/// What is wrong with a pointer given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Misuse {
+    /// No segment of ours holds the address.
+    NotOurs,
+    /// The page holds no small blocks.
+    NotASlab,
+    /// The slab's blocks are of another size than the one freed.
+    OtherSize(usize),
+    /// No block starts at the address.
+    Interior,
+    /// The block is free already.
+    FreeAlready,
+}
+
+/// The head of a slab; what it says is guarded by the lock of the slab's bin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slab(SpanPtr);
+
+impl Slab {
+    /// Cuts a span, taken as [`SpanKind::Slab`], into free blocks.
+    pub(crate) fn cut(span: SpanPtr, class: SizeClass, arena: usize) -> Slab {
+        let shape = class.shape();
+        let segment = span.segment();
+        let first = segment.index_of(span);
+        for distance in 1..shape.pages().count() {
+            let inside = segment.span(first + distance);
+            inside.set_pages(Pages::new(distance as u32));
+            inside.set_kind(SpanKind::SlabInside);
+        }
+        span.set_class(class);
+        span.set_arena(arena);
+        let slab = Slab(span);
+        let capacity = shape.capacity as usize;
+        span.set_free_blocks(capacity);
+        for index in 0..INLINE_WORDS.max(capacity.div_ceil(64)) {
+            let bits = capacity.saturating_sub(index * 64).min(64);
+            slab.word(index).store(low_bits(bits), Relaxed);
+        }
+        slab
+    }
+
+    /// The slab that `block`, a block handed out and not yet back, was cut from.
+    ///
+    /// Its class and arena are stable while the block is out, but for an arena that closes.
+    pub(crate) fn of_block(span: SpanPtr, class: SizeClass) -> Result<Slab, Misuse> {
+        let head = match span.kind() {
+            SpanKind::Slab => span,
+            SpanKind::SlabInside => {
+                let segment = span.segment();
+                segment.span(segment.index_of(span) - span.pages().count())
+            }
+            _ => return Err(Misuse::NotASlab),
+        };
+        match head.class() {
+            Some(found) if found == class => Ok(Slab(head)),
+            Some(found) => Err(Misuse::OtherSize(found.block_bytes())),
+            None => Err(Misuse::NotASlab),
+        }
+    }
+
+    pub(crate) fn from_span(span: SpanPtr) -> Slab {
+        Slab(span)
+    }
+
+    pub(crate) fn span(self) -> SpanPtr {
+        self.0
+    }
+
+    pub(crate) fn arena(self) -> usize {
+        self.0.arena()
+    }
+
+    pub(crate) fn free_blocks(self) -> usize {
+        self.0.free_blocks()
+    }
+
+    pub(crate) fn is_empty(self, shape: &SlabShape) -> bool {
+        self.free_blocks() == shape.capacity as usize
+    }
+
+    /// The list that the slab belongs on: 0 for nearly empty, the last for full.
+    pub(crate) fn fullness(self, shape: &SlabShape) -> usize {
+        let used = shape.capacity as usize - self.free_blocks();
+        used * (FULLNESS_LEVELS - 1) / shape.capacity as usize
+    }
+
+    /// Takes up to `into.len()` free blocks, lowest address first; answers how many.
+    pub(crate) fn take(self, shape: &SlabShape, into: &mut [*mut u8]) -> usize {
+        let wanted = into.len().min(self.free_blocks());
+        let base = self.0.base();
+        let mut taken = 0;
+        let mut index = 0;
+        while taken < wanted {
+            let word = self.word(index);
+            let mut bits = word.load(Relaxed);
+            while bits != 0 && taken < wanted {
+                let block = index * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                // SAFETY: a set bit stands for a block within the slab's pages.
+                let pointer = unsafe { base.add(block * shape.block_bytes as usize) };
+                into[taken] = pointer.as_ptr();
+                taken += 1;
+            }
+            word.store(bits, Relaxed);
+            index += 1;
+        }
+        self.0.set_free_blocks(self.free_blocks() - taken);
+        if shape.pages().count() > 1 {
+            self.note_touched(shape, &into[..taken]);
+        }
+        taken
+    }
+
+    /// Takes a block back.
+    pub(crate) fn put(self, shape: &SlabShape, address: usize) -> Result<(), Misuse> {
+        let offset = address - self.0.base().addr().get();
+        let block = shape.block_at(offset).ok_or(Misuse::Interior)?;
+        let word = self.word(block / 64);
+        let (bits, bit) = (word.load(Relaxed), 1 << (block % 64));
+        if bits & bit != 0 {
+            return Err(Misuse::FreeAlready);
+        }
+        word.store(bits | bit, Relaxed);
+        self.0.set_free_blocks(self.free_blocks() + 1);
+        Ok(())
+    }
+
+    /// A word of the free bitmap; those past the descriptor's lie in the segment's side words.
+    fn word(&self, index: usize) -> &AtomicU64 {
+        if index < INLINE_WORDS {
+            return self.0.inline_word(index);
+        }
+        let segment = self.0.segment();
+        // SAFETY: the reference lives as long as the segment, which outlives its slabs; only its
+        // lifetime is shortened here to that of this handle.
+        unsafe {
+            &*core::ptr::from_ref(segment.side_word(self.0.page_index(), index - INLINE_WORDS))
+        }
+    }
+
+    /// Gives the pages of this slab that hold no part of a used block back; answers the bytes.
+    ///
+    /// The lock of the slab's bin is held, so nobody takes a block meanwhile.
+    pub(crate) fn purge_free_pages<S: PageSource>(
+        self,
+        shape: &SlabShape,
+        source: &CountedSource<S>,
+    ) -> usize {
+        if shape.pages().count() < 2 || self.free_blocks() == 0 {
+            return 0;
+        }
+        let mut purged_bytes = 0;
+        let mut page = 0;
+        while page < shape.pages().count() {
+            let run = (page..shape.pages().count())
+                .take_while(|&page| self.is_purgeable(shape, page))
+                .count();
+            if run > 0 && self.purge_run(page, run, source) {
+                purged_bytes += run * PAGE_BYTES;
+            }
+            page += run.max(1);
+        }
+        purged_bytes
+    }
+
+    fn purge_run<S: PageSource>(self, page: usize, run: usize, source: &CountedSource<S>) -> bool {
+        // SAFETY: the run lies within the slab's pages.
+        let base = unsafe { self.0.base().add(page * PAGE_BYTES) };
+        let unit = source.granularity_bytes();
+        if base.addr().get() % unit != 0 || (run * PAGE_BYTES) % unit != 0 {
+            return false;
+        }
+        // SAFETY: no used block reaches into these pages, and under the bin's lock none comes to.
+        if !unsafe { source.purge(base, run * PAGE_BYTES) } {
+            return false;
+        }
+        let word = self.0.inline_word(PURGED_WORD);
+        word.store(word.load(Relaxed) | low_bits(run) << page, Relaxed);
+        true
+    }
+
+    /// Whether the page is resident for all that is known, and every block on it free.
+    fn is_purgeable(self, shape: &SlabShape, page: usize) -> bool {
+        if self.0.inline_word(PURGED_WORD).load(Relaxed) & (1 << page) != 0 {
+            return false;
+        }
+        let first = shape.block_containing(page * PAGE_BYTES);
+        let last = shape.block_containing(page * PAGE_BYTES + PAGE_BYTES - 1);
+        let last = last.min(shape.capacity as usize - 1);
+        (first..=last).all(|block| self.is_block_free(block))
+    }
+
+    fn is_block_free(self, block: usize) -> bool {
+        self.word(block / 64).load(Relaxed) & (1 << (block % 64)) != 0
+    }
+
+    /// Bytes of this slab's pages that were given back and not handed out since.
+    pub(crate) fn purged_bytes(self, shape: &SlabShape) -> usize {
+        if shape.pages().count() < 2 {
+            return 0;
+        }
+        self.0.inline_word(PURGED_WORD).load(Relaxed).count_ones() as usize * PAGE_BYTES
+    }
+
+    /// Notes that the pages under blocks just taken will be touched.
+    fn note_touched(self, shape: &SlabShape, blocks: &[*mut u8]) {
+        let word = self.0.inline_word(PURGED_WORD);
+        let mut purged = word.load(Relaxed);
+        if purged == 0 {
+            return;
+        }
+        for block in blocks {
+            let offset = block.addr() - self.0.base().addr().get();
+            let first = offset / PAGE_BYTES;
+            let last = (offset + shape.block_bytes as usize - 1) / PAGE_BYTES;
+            purged &= !(low_bits(last + 1 - first) << first);
+        }
+        word.store(purged, Relaxed);
+    }
+
+    /// Panics where the slab contradicts itself.
+    pub(crate) fn check(self, class: SizeClass, arena: usize) {
+        let shape = class.shape();
+        assert_eq!(self.0.kind(), SpanKind::Slab, "a slab's kind");
+        assert_eq!(self.0.class(), Some(class), "a slab's class");
+        assert_eq!(self.0.arena(), arena, "a slab's arena");
+        assert_eq!(self.0.pages(), shape.pages(), "a slab's pages");
+        let capacity = shape.capacity as usize;
+        let free: u32 =
+            (0..capacity.div_ceil(64)).map(|i| self.word(i).load(Relaxed).count_ones()).sum();
+        assert_eq!(free as usize, self.free_blocks(), "a slab's free blocks");
+        for distance in 1..shape.pages().count() {
+            let inside = self.0.segment().span(self.0.page_index() + distance);
+            assert_eq!(inside.kind(), SpanKind::SlabInside, "a slab's further page");
+            assert_eq!(inside.pages().count(), distance, "a slab's further page");
+        }
+    }
+}
+
+/// Where a block's address leads: the page's descriptor, if a segment of ours holds it.
+pub(crate) fn page_of<S: PageSource>(
+    page_heap: &crate::page_heap::PageHeap<S>,
+    block: NonNull<u8>,
+) -> Result<SpanPtr, Misuse> {
+    let address = block.addr().get();
+    let segment = page_heap.segment_of(address).ok_or(Misuse::NotOurs)?;
+    Ok(segment.page_containing(address))
+}
+
+const fn low_bits(count: usize) -> u64 {
+    if count == 0 { 0 } else { u64::MAX >> (64 - count) }
+}
+
+const _: () = assert!(SLAB_BLOCKS_MAX <= 2 * INLINE_WORDS * 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page_heap::PageHeap;
+    use crate::test_source::TestSource;
+
+    fn with_slab(class: SizeClass, test: impl Fn(&PageHeap<TestSource>, Slab)) {
+        let heap = PageHeap::new(TestSource::new());
+        let taken = heap.take(class.shape().pages(), 1, SpanKind::Slab).unwrap();
+        test(&heap, Slab::cut(taken.span, class, 3));
+        heap.free(taken.span);
+        heap.check();
+        // SAFETY: nothing in the heap is used any more.
+        unsafe { heap.unmap_all() };
+    }
+
+    #[test]
+    fn every_class_hands_out_each_block_once_and_takes_it_back() {
+        for class in SizeClass::all() {
+            with_slab(class, |_, slab| {
+                let shape = class.shape();
+                let capacity = shape.capacity as usize;
+                let mut blocks = vec![core::ptr::null_mut(); capacity + 1];
+                assert_eq!(slab.take(shape, &mut blocks), capacity);
+                slab.check(class, 3);
+                assert!(blocks[..capacity].windows(2).all(|pair| pair[0] < pair[1]));
+                assert_eq!(slab.fullness(shape), FULLNESS_LEVELS - 1);
+                for block in blocks[..capacity].iter().rev() {
+                    assert_eq!(slab.put(shape, block.addr()), Ok(()));
+                    assert_eq!(slab.put(shape, block.addr()), Err(Misuse::FreeAlready));
+                }
+                assert!(slab.is_empty(shape));
+                slab.check(class, 3);
+            });
+        }
+    }
+
+    #[test]
+    fn interior_pointers_are_seen() {
+        let class = SizeClass::of(48, 8).unwrap();
+        with_slab(class, |_, slab| {
+            let mut block = [core::ptr::null_mut()];
+            slab.take(class.shape(), &mut block);
+            assert_eq!(slab.put(class.shape(), block[0].addr() + 8), Err(Misuse::Interior));
+        });
+    }
+
+    #[test]
+    fn pages_without_a_used_block_are_purged_once_and_counted_again_when_handed_out() {
+        let class = SizeClass::of(18_432, 8).unwrap();
+        with_slab(class, |heap, slab| {
+            let shape = class.shape();
+            assert_eq!((shape.pages().count(), shape.capacity), (9, 2));
+            let mut first = [core::ptr::null_mut()];
+            slab.take(shape, &mut first);
+            // The second block starts half-way into the fifth page, which the first one uses.
+            assert_eq!(slab.purge_free_pages(shape, heap.source()), 4 * PAGE_BYTES);
+            assert_eq!(slab.purge_free_pages(shape, heap.source()), 0);
+            assert_eq!(slab.purged_bytes(shape), 4 * PAGE_BYTES);
+            let mut second = [core::ptr::null_mut()];
+            slab.take(shape, &mut second);
+            assert_eq!(slab.purged_bytes(shape), 0);
+            slab.put(shape, first[0].addr()).unwrap();
+            slab.put(shape, second[0].addr()).unwrap();
+        });
+    }
+}

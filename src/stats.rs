@@ -1,0 +1,306 @@
+//! Figures about a heap, in jemalloc's words.
+
+use core::fmt;
+
+use crate::allocator::Allocator;
+use crate::arena::BinSnapshot;
+use crate::page_source::PageSource;
+use crate::size_class::{CLASS_COUNT, SizeClass};
+
+/// Figures about the heap at one moment; sizes are in bytes.
+///
+/// `allocated_bytes <= active_bytes <= resident_bytes <= mapped_bytes`, and no call of the
+/// allocation paths keeps any of them: what is live is what the slabs handed out less what caches
+/// and depots hold.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Live blocks, at the size of their class, span or mapping.
+    pub allocated_bytes: usize,
+    /// Pages of slabs, large and huge allocations.
+    pub active_bytes: usize,
+    /// Records of the allocator itself that are resident.
+    pub metadata_bytes: usize,
+    /// Active pages, pages that are free but not given back, and metadata. The most that the heap
+    /// can have resident: pages of an allocation that were never touched are counted.
+    pub resident_bytes: usize,
+    /// Address space taken from the page source.
+    pub mapped_bytes: usize,
+    /// Free pages that were given back, or never touched, whose address space is kept.
+    pub retained_bytes: usize,
+    /// Free pages that are resident still, freed mappings kept for reuse included.
+    pub dirty_bytes: usize,
+    /// Free blocks in thread caches.
+    pub thread_cache_bytes: usize,
+    /// Free blocks in depots.
+    pub depot_bytes: usize,
+    /// Allocations of a span of their own, in bytes.
+    pub large_bytes: usize,
+    /// Allocations of a mapping of their own, in bytes.
+    pub huge_bytes: usize,
+    /// Allocations of a mapping of their own, how many.
+    pub huge_count: usize,
+    /// Threads that have a cache.
+    pub threads: usize,
+    /// How many arenas may exist.
+    pub arena_max: usize,
+    /// Bytes of blocks that all caches may hold.
+    pub cache_budget_bytes: usize,
+    /// Bytes of that which caches have borrowed.
+    pub cache_lent_bytes: usize,
+    /// Segments mapped now.
+    pub segments: usize,
+    /// Segments mapped since the start.
+    pub segments_mapped: usize,
+    /// Segments unmapped since the start.
+    pub segments_released: usize,
+    /// Calls that gave pages back.
+    pub purge_calls: usize,
+    /// Bytes that they gave back.
+    pub purged_bytes: usize,
+    /// The open arenas.
+    pub arenas: Vec<ArenaStats>,
+    /// The size classes that have slabs, over all arenas.
+    pub classes: Vec<ClassStats>,
+}
+
+/// Figures about one arena.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ArenaStats {
+    /// Threads that refill here.
+    pub threads: usize,
+    /// The size classes that have slabs here, in rising order.
+    ///
+    /// Blocks in thread caches count as live here, for a cache holds blocks of any arena.
+    pub classes: Vec<ClassStats>,
+    /// Pages of this arena's slabs, in bytes.
+    pub slab_bytes: usize,
+    /// Batches taken by thread caches.
+    pub refills: u64,
+    /// Batches given back by thread caches.
+    pub flushes: u64,
+    /// How often a lock was taken.
+    pub lock_acquisitions: u64,
+    /// How often it was found taken by another thread.
+    pub lock_contentions: u64,
+}
+
+/// Figures about one size class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClassStats {
+    /// Bytes in a block.
+    pub block_bytes: usize,
+    /// Blocks with users.
+    pub live_blocks: usize,
+    /// Free blocks in thread caches.
+    pub cached_blocks: usize,
+    /// Free blocks in depots.
+    pub depot_blocks: usize,
+    /// Slabs with at least one block out.
+    pub slabs: usize,
+    /// Blocks that those slabs are cut into.
+    pub slab_blocks: usize,
+}
+
+impl ClassStats {
+    /// The part of the slabs' blocks that is live, from 0 to 1.
+    #[must_use]
+    pub fn occupancy(&self) -> f64 {
+        if self.slab_blocks == 0 { 1.0 } else { self.live_blocks as f64 / self.slab_blocks as f64 }
+    }
+
+    fn of(class: SizeClass, bin: &BinSnapshot, cached_blocks: usize) -> ClassStats {
+        let held_blocks = cached_blocks + bin.depot_blocks;
+        ClassStats {
+            block_bytes: class.block_bytes(),
+            live_blocks: bin.counts.taken_blocks.saturating_sub(held_blocks),
+            cached_blocks,
+            depot_blocks: bin.depot_blocks,
+            slabs: bin.counts.slabs,
+            slab_blocks: bin.counts.slabs * class.shape().capacity as usize,
+        }
+    }
+}
+
+/// What all bins of one class add up to.
+type ClassTotals = [BinSnapshot; CLASS_COUNT];
+
+impl<S: PageSource> Allocator<S> {
+    /// Collects the heap's figures.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        let mut totals: ClassTotals = [BinSnapshot::default(); CLASS_COUNT];
+        for index in 0..self.arenas().open() {
+            if let Some(arena) = self.arenas().get(index) {
+                stats.arenas.push(ArenaStats::of(&arena, &mut totals));
+            }
+        }
+        self.add_classes(&mut stats, &totals);
+        self.add_pages(&mut stats, &totals);
+        stats
+    }
+
+    fn add_classes(&self, stats: &mut Stats, totals: &ClassTotals) {
+        let mut cached_blocks = [0; CLASS_COUNT];
+        {
+            let caches = self.caches().lock();
+            stats.threads = caches.count();
+            for cache in caches.iter() {
+                for class in SizeClass::all() {
+                    cached_blocks[class.index()] += cache.bin(class).len();
+                }
+            }
+        }
+        for class in SizeClass::all() {
+            let bin = &totals[class.index()];
+            let figures = ClassStats::of(class, bin, cached_blocks[class.index()]);
+            stats.allocated_bytes += figures.live_blocks * figures.block_bytes;
+            stats.thread_cache_bytes += figures.cached_blocks * figures.block_bytes;
+            stats.depot_bytes += figures.depot_blocks * figures.block_bytes;
+            if figures.slabs > 0 {
+                stats.classes.push(figures);
+            }
+        }
+    }
+
+    fn add_pages(&self, stats: &mut Stats, totals: &ClassTotals) {
+        let (pages, huge) = (self.page_heap().stats(), self.huge().stats());
+        let slab_bytes: usize = SizeClass::all()
+            .map(|class| totals[class.index()].counts.slabs * class.shape().pages().bytes())
+            .sum();
+        let purged_slab_bytes: usize = totals.iter().map(|bin| bin.purged_bytes).sum();
+        stats.large_bytes = pages.active_bytes.saturating_sub(slab_bytes);
+        stats.huge_bytes = huge.used_bytes;
+        stats.huge_count = huge.count;
+        stats.allocated_bytes += stats.large_bytes + stats.huge_bytes;
+        let active_bytes = pages.active_bytes + huge.used_bytes;
+        stats.active_bytes = active_bytes.saturating_sub(purged_slab_bytes);
+        stats.retained_bytes = pages.retained_bytes + purged_slab_bytes;
+        stats.dirty_bytes = pages.dirty_bytes + huge.cached_bytes;
+        stats.metadata_bytes = pages.metadata_bytes + self.metadata().resident_bytes();
+        stats.resident_bytes = stats.active_bytes + stats.dirty_bytes + stats.metadata_bytes;
+        stats.segments = pages.segment_count;
+        stats.segments_mapped = pages.segments_mapped;
+        stats.segments_released = pages.segments_released;
+        let source = self.page_heap().source();
+        stats.mapped_bytes = source.mapped_bytes();
+        stats.purge_calls = source.purge_calls();
+        stats.purged_bytes = source.purged_bytes();
+        stats.arena_max = self.arenas().cap();
+        stats.cache_budget_bytes = self.budget().limit_bytes();
+        stats.cache_lent_bytes = self.budget().lent_bytes();
+    }
+}
+
+impl ArenaStats {
+    fn of(arena: &crate::arena::Arena, totals: &mut ClassTotals) -> ArenaStats {
+        let mut stats = ArenaStats { threads: arena.threads(), ..ArenaStats::default() };
+        for class in SizeClass::all() {
+            let bin = arena.snapshot(class);
+            totals[class.index()].add(&bin);
+            stats.slab_bytes += bin.counts.slabs * class.shape().pages().bytes();
+            stats.refills += bin.counts.refills;
+            stats.flushes += bin.counts.flushes;
+            stats.lock_acquisitions += bin.counts.lock_acquisitions;
+            stats.lock_contentions += bin.counts.lock_contentions;
+            if bin.counts.slabs > 0 {
+                stats.classes.push(ClassStats::of(class, &bin, 0));
+            }
+        }
+        stats
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "capmalloc: {} threads with a cache", self.threads)?;
+        for (name, bytes) in [
+            ("allocated", self.allocated_bytes),
+            ("active", self.active_bytes),
+            ("metadata", self.metadata_bytes),
+            ("resident", self.resident_bytes),
+            ("mapped", self.mapped_bytes),
+            ("retained", self.retained_bytes),
+            ("dirty", self.dirty_bytes),
+            ("in thread caches", self.thread_cache_bytes),
+            ("in depots", self.depot_bytes),
+            ("large", self.large_bytes),
+            ("huge", self.huge_bytes),
+        ] {
+            writeln!(formatter, "  {name:<17}{bytes:>15} bytes  {:>10}", Human(bytes))?;
+        }
+        writeln!(
+            formatter,
+            "  segments {} (mapped {}, released {}); purges {} of {} in all",
+            self.segments,
+            self.segments_mapped,
+            self.segments_released,
+            self.purge_calls,
+            Human(self.purged_bytes),
+        )?;
+        self.write_arenas(formatter)?;
+        self.write_classes(formatter)
+    }
+}
+
+impl Stats {
+    fn write_arenas(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "arenas {} of at most {}", self.arenas.len(), self.arena_max)?;
+        writeln!(
+            formatter,
+            "  {:>5} {:>8} {:>12} {:>12} {:>12} {:>12} {:>10}",
+            "arena", "threads", "slabs", "refills", "flushes", "locked", "contended"
+        )?;
+        for (index, arena) in self.arenas.iter().enumerate() {
+            writeln!(
+                formatter,
+                "  {index:>5} {:>8} {:>12} {:>12} {:>12} {:>12} {:>10}",
+                arena.threads,
+                Human(arena.slab_bytes).to_string(),
+                arena.refills,
+                arena.flushes,
+                arena.lock_acquisitions,
+                arena.lock_contentions,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_classes(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>10}",
+            "block bytes", "live", "cached", "depots", "slabs", "occupancy"
+        )?;
+        for class in &self.classes {
+            writeln!(
+                formatter,
+                "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>9.1}%",
+                class.block_bytes,
+                class.live_blocks,
+                class.cached_blocks,
+                class.depot_blocks,
+                class.slabs,
+                100.0 * class.occupancy(),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes for people.
+struct Human(usize);
+
+impl fmt::Display for Human {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(usize, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let unit = UNITS.iter().find(|(unit_bytes, _)| self.0 >= *unit_bytes);
+        let text = match unit {
+            Some((unit_bytes, name)) => format!("{:.1} {name}", self.0 as f64 / *unit_bytes as f64),
+            None => format!("{} B", self.0),
+        };
+        formatter.pad(&text)
+    }
+}

@@ -1,0 +1,66 @@
+//! The budget: how many bytes of blocks all thread caches together may hold.
+
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Bytes that caches may hold unless the program says otherwise.
+pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
+
+/// One process-wide allowance, of which each bin borrows its capacity in bytes.
+///
+/// A bin borrows when it grows and returns when it shrinks, so that a block on its way in or out
+/// costs nothing here. Relaxed throughout: the sums guard no other memory.
+#[derive(Debug)]
+pub(crate) struct CacheBudget {
+    limit_bytes: AtomicUsize,
+    lent_bytes: AtomicUsize,
+}
+
+impl CacheBudget {
+    pub(crate) const fn new(limit_bytes: usize) -> Self {
+        CacheBudget { limit_bytes: AtomicUsize::new(limit_bytes), lent_bytes: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn set_limit_bytes(&self, bytes: usize) {
+        self.limit_bytes.store(bytes, Relaxed);
+    }
+
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.limit_bytes.load(Relaxed)
+    }
+
+    pub(crate) fn lent_bytes(&self) -> usize {
+        self.lent_bytes.load(Relaxed)
+    }
+
+    /// Lends `bytes`, unless that would pass the limit.
+    pub(super) fn borrow_bytes(&self, bytes: usize) -> bool {
+        let lent_bytes = self.lent_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        if lent_bytes > self.limit_bytes() {
+            self.return_bytes(bytes);
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn return_bytes(&self, bytes: usize) {
+        let before = self.lent_bytes.fetch_sub(bytes, Relaxed);
+        debug_assert!(before >= bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lends_to_the_limit_and_takes_back() {
+        let budget = CacheBudget::new(100);
+        assert!(budget.borrow_bytes(60));
+        assert!(!budget.borrow_bytes(41));
+        assert!(budget.borrow_bytes(40));
+        budget.return_bytes(60);
+        assert_eq!(budget.lent_bytes(), 40);
+        assert!(budget.borrow_bytes(60));
+    }
+}

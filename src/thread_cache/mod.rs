@@ -1,0 +1,260 @@
+//! Thread caches: per-thread stacks of free blocks, the fast path of every small allocation.
+//!
+//! ```text
+//! ThreadSlot::pop / push      slot.rs       the fast path: no lock, no atomic read-modify-write
+//! └─ CacheBin                 cache_bin.rs  one class's magazine
+//! ThreadCache                 (here)        what the slow path does under the cache's lock
+//! ├─ CacheBudget              budget.rs     how far magazines may grow, all threads together
+//! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim
+//! ```
+
+mod budget;
+mod cache_bin;
+mod registry;
+mod slot;
+
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicPtr;
+
+use crate::counted_source::CountedSource;
+use crate::lock::{Mutex, MutexGuard, rank};
+use crate::metadata::Metadata;
+use crate::page_source::PageSource;
+use crate::size_class::{CLASS_COUNT, SizeClass};
+
+pub(crate) use budget::{CacheBudget, DEFAULT_BUDGET_BYTES};
+pub(crate) use cache_bin::CacheBin;
+pub(crate) use registry::CacheRegistry;
+pub(crate) use slot::{ThreadSlot, ThreadState};
+
+/// The cache that a thread without one sees: every bin has length and capacity zero, so that one
+/// branch serves both "empty" and "no cache".
+static EMPTY: ThreadCache = ThreadCache::new();
+
+/// One thread's free blocks.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct ThreadCache {
+    bins: [CacheBin; CLASS_COUNT],
+    /// Held by whoever works on the bins outside the owner's fast path.
+    owned: Mutex<{ rank::THREAD_CACHE }, CacheState>,
+    next: AtomicPtr<ThreadCache>,
+    previous: AtomicPtr<ThreadCache>,
+}
+
+/// What a cache's lock guards, besides the bins.
+#[derive(Debug)]
+pub(crate) struct CacheState {
+    /// The arena that this thread refills from.
+    pub(crate) arena: usize,
+    /// Whether the last refill found its lock taken.
+    pub(crate) contended: bool,
+}
+
+/// A cache under its lock.
+#[derive(Debug)]
+pub(crate) struct LockedCache<'cache> {
+    cache: &'cache ThreadCache,
+    pub(crate) state: MutexGuard<'cache, CacheState>,
+}
+
+/// Where magazines come from and go.
+#[derive(Debug)]
+pub(crate) struct Magazines<'heap, S> {
+    pub(crate) metadata: &'heap Metadata,
+    pub(crate) source: &'heap CountedSource<S>,
+    pub(crate) budget: &'heap CacheBudget,
+}
+
+impl ThreadCache {
+    const fn new() -> Self {
+        ThreadCache {
+            bins: [const { CacheBin::new() }; CLASS_COUNT],
+            owned: Mutex::new(CacheState { arena: 0, contended: false }),
+            next: AtomicPtr::new(core::ptr::null_mut()),
+            previous: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn bin(&self, class: SizeClass) -> &CacheBin {
+        // SAFETY: a class is below CLASS_COUNT, the array's length, by its type's invariant.
+        unsafe { self.bins.get_unchecked(class.index()) }
+    }
+
+    /// Takes the cache's lock.
+    pub(crate) fn lock(&self) -> LockedCache<'_> {
+        LockedCache { cache: self, state: self.owned.lock() }
+    }
+
+    /// Makes a cache for the calling thread, which refills from `arena`, and enters it.
+    pub(crate) fn attach<'slot, S: PageSource>(
+        slot: &'slot ThreadSlot,
+        arena: usize,
+        registry: &CacheRegistry,
+        magazines: &Magazines<'_, S>,
+    ) -> Option<&'slot ThreadCache> {
+        let record = magazines.metadata.take(magazines.source, size_of::<ThreadCache>())?;
+        let cache = record.cast::<ThreadCache>();
+        // SAFETY: the record has a cache's size and alignment and nobody else has it; it is freed
+        // only by `detach`, which the slot's thread calls when it is done with it.
+        unsafe {
+            cache.write(ThreadCache::new());
+            cache.as_ref().owned.lock().arena = arena;
+            registry.lock().insert(cache);
+            slot.set_own(Some(cache));
+            Some(cache.as_ref())
+        }
+    }
+
+    /// The cache that `attach` made for this slot.
+    pub(crate) fn of(slot: &ThreadSlot) -> Option<&ThreadCache> {
+        // SAFETY: the slot's cache is freed only by `detach`, called by the slot's thread, which
+        // is also the caller here.
+        slot.own().map(|cache| unsafe { cache.as_ref() })
+    }
+
+    /// Takes the slot's cache, whose bins have been drained, off the registry and frees it.
+    pub(crate) fn detach<S: PageSource>(
+        slot: &ThreadSlot,
+        registry: &CacheRegistry,
+        magazines: &Magazines<'_, S>,
+    ) {
+        let Some(cache) = slot.own() else { return };
+        slot.hide();
+        slot.set_own(None);
+        // SAFETY: `attach` entered the cache and nobody took it off. Whoever reached it through
+        // the registry held the registry's lock, so after this no other thread has it; the owner,
+        // which is the caller, has just forgotten it.
+        unsafe {
+            registry.lock().remove(cache);
+            let bytes = size_of::<ThreadCache>();
+            magazines.metadata.give(magazines.source, cache.cast(), bytes);
+        }
+    }
+}
+
+impl<'cache> LockedCache<'cache> {
+    /// Lets the owner's fast path use the cache; called by the owner.
+    pub(crate) fn show(&self, slot: &ThreadSlot) {
+        slot.show(NonNull::from_ref(self.cache));
+    }
+
+    /// Hides the cache from the owner's fast path; called by the owner.
+    pub(crate) fn hide(&self, slot: &ThreadSlot) {
+        slot.hide();
+    }
+
+    pub(crate) fn pop(&mut self, class: SizeClass) -> Option<NonNull<u8>> {
+        // SAFETY: the lock is held, and the owner is here or known to be idle.
+        unsafe { self.cache.bin(class).pop() }
+    }
+
+    /// # Safety
+    ///
+    /// The block is of this class, given up by its user, and nowhere else.
+    pub(crate) unsafe fn push(&mut self, class: SizeClass, block: NonNull<u8>) -> bool {
+        // SAFETY: the lock is held; the caller promises the block.
+        unsafe { self.cache.bin(class).push(block) }
+    }
+
+    /// Fills an empty bin up to half by `refill`, which answers how many blocks it had.
+    ///
+    /// Half, so that what is freed next finds room. The first block refilled comes out first.
+    pub(crate) fn fill(&mut self, class: SizeClass, refill: impl FnOnce(&mut [*mut u8]) -> usize) {
+        let bin = self.cache.bin(class);
+        debug_assert_eq!(bin.len(), 0);
+        let wanted = bin.capacity().div_ceil(2);
+        // SAFETY: the lock is held, and this is the only slice.
+        let entries = unsafe { bin.entries(wanted) };
+        let count = refill(entries);
+        entries[..count].reverse();
+        bin.set_len(count);
+    }
+
+    /// Hands the oldest `count` blocks of a bin to `flush`, or all there are.
+    pub(crate) fn flush(
+        &mut self,
+        class: SizeClass,
+        count: usize,
+        flush: impl FnOnce(&mut [*mut u8]),
+    ) {
+        let bin = self.cache.bin(class);
+        let count = count.min(bin.len());
+        if count == 0 {
+            return;
+        }
+        // SAFETY: the lock is held; the slice is gone before `drop_oldest` makes its own.
+        unsafe {
+            flush(bin.entries(count));
+            bin.drop_oldest(count);
+        }
+    }
+
+    /// Lets a bin hold more, as far as the budget and memory allow.
+    pub(crate) fn grow<S: PageSource>(&mut self, class: SizeClass, magazines: &Magazines<'_, S>) {
+        let bin = self.cache.bin(class);
+        let (capacity, next) = (bin.capacity(), bin.next_capacity(class));
+        let more_bytes = (next - capacity) * class.block_bytes();
+        if more_bytes == 0 || !magazines.budget.borrow_bytes(more_bytes) {
+            return;
+        }
+        if self.move_magazine(bin, next, magazines).is_none() {
+            magazines.budget.return_bytes(more_bytes);
+        }
+    }
+
+    fn move_magazine<S: PageSource>(
+        &mut self,
+        bin: &CacheBin,
+        capacity: usize,
+        magazines: &Magazines<'_, S>,
+    ) -> Option<()> {
+        let (old_bytes, new_bytes) =
+            (cache_bin::magazine_bytes(bin.capacity()), cache_bin::magazine_bytes(capacity));
+        let old = bin.magazine();
+        if let (Some(old), true) = (old, old_bytes == new_bytes) {
+            // SAFETY: the lock is held, and the storage holds the new capacity as it is.
+            unsafe { bin.set_magazine(old.as_ptr(), capacity) };
+            return Some(());
+        }
+        let new = magazines.metadata.take(magazines.source, new_bytes)?.cast::<*mut u8>();
+        // SAFETY: the lock is held; the new storage is longer than the old, whose entries are all
+        // initialised; the old one is out of use once the bin has the new.
+        unsafe {
+            if let Some(old) = old {
+                new.copy_from_nonoverlapping(old, bin.len());
+                bin.set_magazine(new.as_ptr(), capacity);
+                magazines.metadata.give(magazines.source, old.cast(), old_bytes);
+            } else {
+                bin.set_magazine(new.as_ptr(), capacity);
+            }
+        }
+        Some(())
+    }
+
+    /// Hands all blocks to `flush`, and gives magazines and what they borrowed back.
+    pub(crate) fn drain<S: PageSource>(
+        &mut self,
+        magazines: &Magazines<'_, S>,
+        mut flush: impl FnMut(SizeClass, &mut [*mut u8]),
+    ) -> usize {
+        let mut drained_bytes = 0;
+        for class in SizeClass::all() {
+            let bin = self.cache.bin(class);
+            let (len, capacity) = (bin.len(), bin.capacity());
+            let Some(magazine) = bin.magazine() else { continue };
+            self.flush(class, len, |blocks| flush(class, blocks));
+            drained_bytes += len * class.block_bytes();
+            // SAFETY: the lock is held, and an empty bin of capacity zero needs no storage; the
+            // magazine was taken by `move_magazine` with this size.
+            unsafe {
+                bin.set_magazine(core::ptr::null_mut(), 0);
+                let bytes = cache_bin::magazine_bytes(capacity);
+                magazines.metadata.give(magazines.source, magazine.cast(), bytes);
+            }
+            magazines.budget.return_bytes(capacity * class.block_bytes());
+        }
+        drained_bytes
+    }
+}

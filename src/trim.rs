@@ -1,0 +1,92 @@
+//! Trim: everything that no block needs goes back to the operating system.
+
+use crate::allocator::Allocator;
+use crate::page_source::PageSource;
+use crate::size_class::SizeClass;
+use crate::thread_cache::ThreadSlot;
+
+/// Blocks moved out of a depot at a time; no depot holds more.
+const DEPOT_BATCH: usize = 256;
+
+/// What a trim gave back, and from where.
+///
+/// The first two figures are blocks on their way: returned to their slabs, they may have made
+/// pages free that are counted below. [`total_bytes`](Self::total_bytes) is what went back to the
+/// operating system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// Bytes of free blocks taken from thread caches.
+    pub thread_cache_bytes: usize,
+    /// Bytes of free blocks taken from depots.
+    pub depot_bytes: usize,
+    /// Bytes of free spans given back.
+    pub span_bytes: usize,
+    /// Bytes of pages given back inside slabs of which other pages are in use.
+    pub slab_page_bytes: usize,
+    /// Bytes of freed huge mappings that had been kept for reuse.
+    pub huge_bytes: usize,
+    /// Bytes of the allocator's own records.
+    pub metadata_bytes: usize,
+    /// Bytes of address space of segments unmapped; their pages are counted above.
+    pub segment_address_bytes: usize,
+}
+
+impl Trimmed {
+    /// Bytes that were resident and went back to the operating system.
+    pub const fn total_bytes(&self) -> usize {
+        self.span_bytes + self.slab_page_bytes + self.huge_bytes + self.metadata_bytes
+    }
+}
+
+impl<S: PageSource> Allocator<S> {
+    /// Trims the heap, front to back: caches, depots, slabs, spans, segments.
+    pub(crate) fn trim(&self, slot: &ThreadSlot) -> Trimmed {
+        let mut trimmed =
+            Trimmed { thread_cache_bytes: self.flush_own_cache(slot), ..Trimmed::default() };
+        for arena in 0..self.arenas().open() {
+            self.trim_bins(arena, &mut trimmed);
+        }
+        trimmed.huge_bytes = self.huge().release_cached(&self.huge_supply());
+        self.trim_pages(&mut trimmed);
+        trimmed
+    }
+
+    /// Trims what one arena holds, and the free spans that all share; `None` where it is not open.
+    pub(crate) fn trim_arena(&self, arena: usize) -> Option<Trimmed> {
+        if arena >= self.arenas().open() {
+            return None;
+        }
+        let mut trimmed = Trimmed::default();
+        self.trim_bins(arena, &mut trimmed);
+        self.trim_pages(&mut trimmed);
+        Some(trimmed)
+    }
+
+    fn trim_bins(&self, arena: usize, trimmed: &mut Trimmed) {
+        for class in SizeClass::all() {
+            trimmed.depot_bytes += self.empty_depot(arena, class);
+        }
+        // Depots may hold blocks of other arenas, but this arena's own are all back now.
+        for class in SizeClass::all() {
+            if let Some(bin) = self.bin(arena, class) {
+                trimmed.slab_page_bytes += bin.purge_slabs();
+            }
+        }
+    }
+
+    fn empty_depot(&self, arena: usize, class: SizeClass) -> usize {
+        let Some(bin) = self.bin(arena, class) else { return 0 };
+        let mut blocks = [core::ptr::null_mut(); DEPOT_BATCH];
+        let count = bin.drain_depot(&mut blocks);
+        self.put_back(class, &mut blocks[..count]);
+        count * class.block_bytes()
+    }
+
+    fn trim_pages(&self, trimmed: &mut Trimmed) {
+        trimmed.metadata_bytes = self.metadata().release_empty(self.page_heap().source());
+        let purged = self.page_heap().purge_all();
+        trimmed.span_bytes = purged.spans_bytes;
+        trimmed.segment_address_bytes = purged.segments_bytes;
+    }
+}
