@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::arena::ARENAS_MAX;
 use crate::arena::policy::{ArenaPolicy, OnContention, PerCpu, PerThread};
+use crate::decay::DEFAULT_DECAY_MILLISECONDS;
 use crate::os::{cpus, environment};
 use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 
@@ -16,6 +17,7 @@ use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 /// | [`arena_max`](Self::arena_max) | `CAPMALLOC_ARENA_MAX`, else `MALLOC_ARENA_MAX` | usable CPUs |
 /// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
 /// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | 16 MiB |
+/// | [`decay_milliseconds`](Self::decay_milliseconds) | `CAPMALLOC_DECAY_MS` | 1000 |
 /// | [`stats_at_exit`](Self::stats_at_exit) | `CAPMALLOC_STATS_AT_EXIT` | off |
 ///
 /// ```
@@ -32,6 +34,7 @@ pub struct Config {
     arena_max: Option<usize>,
     policy: Option<&'static dyn ArenaPolicy>,
     cache_budget_bytes: usize,
+    decay_milliseconds: i64,
     stats_at_exit: bool,
 }
 
@@ -41,6 +44,7 @@ impl fmt::Debug for Config {
             .debug_struct("Config")
             .field("arena_max", &self.arena_max)
             .field("cache_budget_bytes", &self.cache_budget_bytes)
+            .field("decay_milliseconds", &self.decay_milliseconds)
             .field("stats_at_exit", &self.stats_at_exit)
             .finish_non_exhaustive()
     }
@@ -59,6 +63,7 @@ impl Config {
             arena_max: None,
             policy: None,
             cache_budget_bytes: DEFAULT_BUDGET_BYTES,
+            decay_milliseconds: DEFAULT_DECAY_MILLISECONDS,
             stats_at_exit: false,
         }
     }
@@ -86,6 +91,18 @@ impl Config {
         self
     }
 
+    /// Milliseconds from the last use of memory to its being given back: 0 for at once, -1 for
+    /// never.
+    ///
+    /// # Panics
+    ///
+    /// Where the number is below -1; in a constant, that is an error when the program is built.
+    pub const fn decay_milliseconds(mut self, milliseconds: i64) -> Self {
+        assert!(milliseconds >= -1, "decay_milliseconds takes -1 for never, or a time");
+        self.decay_milliseconds = milliseconds;
+        self
+    }
+
     /// Whether the table of [`stats`](crate::stats) is written to standard error at exit.
     pub const fn stats_at_exit(mut self, is_wanted: bool) -> Self {
         self.stats_at_exit = is_wanted;
@@ -99,6 +116,7 @@ pub(crate) struct Settings {
     pub(crate) arena_max: usize,
     pub(crate) policy: &'static dyn ArenaPolicy,
     pub(crate) cache_budget_bytes: usize,
+    pub(crate) decay_milliseconds: i64,
     pub(crate) stats_at_exit: bool,
 }
 
@@ -115,6 +133,13 @@ impl Settings {
                 &Bytes(config.cache_budget_bytes),
             )
             .unwrap_or(config.cache_budget_bytes),
+            decay_milliseconds: environment::read_or_warn(
+                c"CAPMALLOC_DECAY_MS",
+                environment::parse_milliseconds,
+                "a number of milliseconds, or -1 for never",
+                &config.decay_milliseconds,
+            )
+            .unwrap_or(config.decay_milliseconds),
             stats_at_exit: environment::read_or_warn(
                 c"CAPMALLOC_STATS_AT_EXIT",
                 environment::parse_switch,

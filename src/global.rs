@@ -8,19 +8,20 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
 use std::sync::Once;
 
 use crate::allocator::Allocator;
 use crate::arena::ArenaMaxError;
 use crate::config::{Config, Settings};
-use crate::os::{OsPages, message};
+use crate::os::{OsPages, environment, membarrier, message};
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::stats::Stats;
 use crate::thread_cache::{ThreadSlot, ThreadState};
 use crate::trim::Trimmed;
 
 /// All zero until the first allocation, so that it costs the program's file and start nothing.
-static HEAP: Allocator<OsPages> = Allocator::new(OsPages, 0);
+static HEAP: Allocator<OsPages> = Allocator::unset(OsPages);
 
 static START: Once = Once::new();
 
@@ -172,6 +173,9 @@ fn start(config: &Config) {
     HEAP.arenas().set_first_cap(settings.arena_max);
     HEAP.budget().set_limit_bytes(settings.cache_budget_bytes);
     HEAP.set_policy(settings.policy);
+    HEAP.decay().set_milliseconds(settings.decay_milliseconds);
+    // While the process has one thread this costs nothing; later it waits for all of them.
+    membarrier::register();
     let mut key = 0;
     // SAFETY: `thread_ends` has the signature of a key's destructor, and the key's place is ours.
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
@@ -234,8 +238,33 @@ pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
     HEAP.set_arena_max(count)
 }
 
-/// Gives all memory back that no block needs: the calling thread's cache, every depot, every page
-/// without a live block, freed mappings kept for reuse, and segments that came to be empty.
+/// Milliseconds from the last use of memory to its being given back; `None` for never.
+#[must_use]
+pub fn decay() -> Option<Duration> {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    let milliseconds = u64::try_from(HEAP.decay().milliseconds()).ok()?;
+    Some(Duration::from_millis(milliseconds))
+}
+
+/// Changes the time from the last use of memory to its being given back, while the program runs.
+///
+/// Zero gives pages back as soon as they are free, which costs a call to the kernel each time;
+/// `None` keeps them until [`trim`] is called. Times are cut to whole milliseconds.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// capmalloc::set_decay(Some(Duration::from_millis(200)));
+/// assert_eq!(capmalloc::decay(), Some(Duration::from_millis(200)));
+/// ```
+pub fn set_decay(time: Option<Duration>) {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    HEAP.decay().set_milliseconds(time.map_or(environment::NEVER_MILLISECONDS, milliseconds));
+}
+
+/// Gives all memory back that no block needs: the caches of all threads that are not within the
+/// allocator this moment, every depot, every page without a live block, freed mappings kept for reuse, and segments that came to be empty.
 ///
 /// Safe to call at any time, from any thread; others wait for locks for as long as one size class
 /// or one batch of spans takes. What stays resident are pages that hold a live block, and the

@@ -38,6 +38,8 @@ struct Table {
 struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
+    /// Ends of decay's periods that it has waited through since it was freed.
+    age: u8,
 }
 
 /// The record of one huge allocation.
@@ -103,7 +105,7 @@ impl Huge {
         let (mapping, is_zeroed) = match cached {
             Some(mapping) => (mapping, false),
             None => match supply.source.map(bytes, align.max(PAGE_BYTES)) {
-                Some(base) => (Mapping { base, bytes }, true),
+                Some(base) => (Mapping { base, bytes, age: 0 }, true),
                 None => {
                     supply.give_record(record);
                     return None;
@@ -157,16 +159,36 @@ impl Huge {
         // SAFETY: the record holds a whole mapping, and its user, who called, holds no other
         // pointer to it that outlives this call.
         let moved = unsafe { supply.source.remap(mapping.base, mapping.bytes, bytes) };
-        let now = moved.map_or(mapping, |base| Mapping { base, bytes });
+        let now = moved.map_or(mapping, |base| Mapping { base, bytes, age: 0 });
         self.table.lock().insert(record, now);
         moved
     }
 
     /// Unmaps the mappings kept for reuse; answers their bytes.
     pub(crate) fn release_cached<S: PageSource>(&self, supply: &HugeSupply<'_, S>) -> usize {
-        let cached = self.table.lock().take_all_cached();
+        let cached = self.table.lock().take_cached_aged(0);
+        self.unmap(supply, &cached)
+    }
+
+    /// Ages the mappings kept for reuse, and unmaps those that waited through a whole period.
+    pub(crate) fn age<S: PageSource>(&self, supply: &HugeSupply<'_, S>) -> usize {
+        let old = {
+            let mut table = self.table.lock();
+            for mapping in table.cached.iter_mut().flatten() {
+                mapping.age += 1;
+            }
+            table.take_cached_aged(2)
+        };
+        self.unmap(supply, &old)
+    }
+
+    fn unmap<S: PageSource>(
+        &self,
+        supply: &HugeSupply<'_, S>,
+        cached: &[Option<Mapping>; CACHED_MAX],
+    ) -> usize {
         let mut released_bytes = 0;
-        for mapping in cached.into_iter().flatten() {
+        for mapping in cached.iter().flatten() {
             // SAFETY: the mapping was kept, so nobody uses it, and the table just forgot it.
             unsafe { supply.source.unmap(mapping.base, mapping.bytes) };
             released_bytes += mapping.bytes;
@@ -310,14 +332,19 @@ impl Table {
             return false;
         }
         let Some(slot) = self.cached.iter_mut().find(|slot| slot.is_none()) else { return false };
-        *slot = Some(mapping);
+        *slot = Some(Mapping { age: 0, ..mapping });
         self.cached_bytes += mapping.bytes;
         true
     }
 
-    fn take_all_cached(&mut self) -> [Option<Mapping>; CACHED_MAX] {
-        self.cached_bytes = 0;
-        core::mem::replace(&mut self.cached, [None; CACHED_MAX])
+    /// Takes out the kept mappings of at least this age.
+    fn take_cached_aged(&mut self, age: u8) -> [Option<Mapping>; CACHED_MAX] {
+        let mut taken = [None; CACHED_MAX];
+        for (slot, taken) in self.cached.iter_mut().zip(&mut taken) {
+            *taken = slot.take_if(|mapping| mapping.age >= age);
+            self.cached_bytes -= taken.map_or(0, |mapping| mapping.bytes);
+        }
+        taken
     }
 }
 

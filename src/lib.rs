@@ -26,6 +26,7 @@ mod allocator;
 mod arena;
 mod config;
 mod counted_source;
+mod decay;
 mod global;
 mod huge;
 mod lock;
@@ -33,6 +34,7 @@ mod metadata;
 mod os;
 mod page_heap;
 mod page_source;
+mod reclaim;
 mod segment;
 mod segment_map;
 mod size_class;
@@ -48,7 +50,9 @@ mod units;
 pub use arena::ArenaMaxError;
 pub use arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu, PerThread};
 pub use config::Config;
-pub use global::{CapMalloc, arena_max, check, set_arena_max, stats, trim, trim_arena};
+pub use global::{
+    CapMalloc, arena_max, check, decay, set_arena_max, set_decay, stats, trim, trim_arena,
+};
 pub use os::OsPages;
 pub use page_source::PageSource;
 pub use stats::{ArenaStats, ClassStats, Stats};

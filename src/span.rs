@@ -11,7 +11,7 @@
 //! | 26–27 | `arena` | – | – |
 //! | 28–29 | `page_count` | `page_count` (at the tail too) | `page_count` |
 //! | 30–31 | `free_blocks` | – | – |
-//! | 32–63 | `words`: the free bitmap | since when, address | – |
+//! | 32–63 | `words`: the free bitmap | its address, to order by | – |
 //!
 //! Every field is an atomic read and written with Relaxed, which compiles to plain moves: the lock
 //! that guards a field (the bin's for a slab, the page heap's for the rest) also orders it, and a
@@ -37,8 +37,10 @@ pub(crate) const INLINE_WORDS: usize = 4;
 pub(crate) enum SpanKind {
     /// Inside a free or large span, where nobody looks.
     Inside = 0,
-    /// The head or tail of a free span that is still resident.
-    FreeDirty,
+    /// The head or tail of a free span that is still resident, freed in an even period of decay.
+    FreeDirtyEven,
+    /// The same, freed in an odd period.
+    FreeDirtyOdd,
     /// The head or tail of a free span given back to the kernel, or never touched: it reads zero.
     FreeRetained,
     /// The head of a slab.
@@ -56,19 +58,24 @@ pub(crate) enum SpanKind {
 impl SpanKind {
     fn from_byte(byte: u8) -> SpanKind {
         match byte {
-            1 => SpanKind::FreeDirty,
-            2 => SpanKind::FreeRetained,
-            3 => SpanKind::Slab,
-            4 => SpanKind::SlabInside,
-            5 => SpanKind::Large,
-            6 => SpanKind::LargeTail,
-            7 => SpanKind::Purging,
+            1 => SpanKind::FreeDirtyEven,
+            2 => SpanKind::FreeDirtyOdd,
+            3 => SpanKind::FreeRetained,
+            4 => SpanKind::Slab,
+            5 => SpanKind::SlabInside,
+            6 => SpanKind::Large,
+            7 => SpanKind::LargeTail,
+            8 => SpanKind::Purging,
             _ => SpanKind::Inside,
         }
     }
 
     pub(crate) fn is_free(self) -> bool {
-        matches!(self, SpanKind::FreeDirty | SpanKind::FreeRetained)
+        self.is_dirty() || self == SpanKind::FreeRetained
+    }
+
+    pub(crate) fn is_dirty(self) -> bool {
+        matches!(self, SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd)
     }
 }
 
@@ -146,22 +153,13 @@ impl Span {
         &self.words[index]
     }
 
-    /// When a free span was freed, by the caller's clock.
-    pub(crate) fn freed_at(&self) -> u64 {
+    /// A free span's address as a number, kept at hand to order spans by.
+    pub(crate) fn order(&self) -> u64 {
         self.words[0].load(Relaxed)
     }
 
-    pub(crate) fn set_freed_at(&self, time: u64) {
-        self.words[0].store(time, Relaxed);
-    }
-
-    /// A free span's address as a number, kept at hand to order spans by.
-    pub(crate) fn order(&self) -> u64 {
-        self.words[1].load(Relaxed)
-    }
-
     pub(crate) fn set_order(&self, address: usize) {
-        self.words[1].store(address as u64, Relaxed);
+        self.words[0].store(address as u64, Relaxed);
     }
 
     pub(crate) fn link(&self, link: Link) -> Option<SpanPtr> {

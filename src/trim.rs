@@ -40,10 +40,11 @@ impl Trimmed {
 }
 
 impl<S: PageSource> Allocator<S> {
-    /// Trims the heap, front to back: caches, depots, slabs, spans, segments.
+    /// Trims the heap, front to back: caches of all threads, depots, slabs, spans, segments.
     pub(crate) fn trim(&self, slot: &ThreadSlot) -> Trimmed {
+        let own_bytes = self.flush_own_cache(slot);
         let mut trimmed =
-            Trimmed { thread_cache_bytes: self.flush_own_cache(slot), ..Trimmed::default() };
+            Trimmed { thread_cache_bytes: own_bytes + self.reclaim_all(), ..Trimmed::default() };
         for arena in 0..self.arenas().open() {
             self.trim_bins(arena, &mut trimmed);
         }
@@ -75,7 +76,8 @@ impl<S: PageSource> Allocator<S> {
         }
     }
 
-    fn empty_depot(&self, arena: usize, class: SizeClass) -> usize {
+    /// Moves the blocks of a depot back into their slabs; answers the bytes.
+    pub(crate) fn empty_depot(&self, arena: usize, class: SizeClass) -> usize {
         let Some(bin) = self.bin(arena, class) else { return 0 };
         let mut blocks = [core::ptr::null_mut(); DEPOT_BATCH];
         let count = bin.drain_depot(&mut blocks);

@@ -22,6 +22,7 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::arena::policy::{ArenaPolicy, PerThread};
 use crate::arena::{ArenaMaxError, Arenas};
+use crate::decay::{DEFAULT_DECAY_MILLISECONDS, Decay};
 use crate::huge::{Huge, HugeSupply};
 use crate::metadata::Metadata;
 use crate::os::message;
@@ -46,6 +47,7 @@ pub(crate) struct Allocator<S> {
     arenas: Arenas,
     caches: CacheRegistry,
     budget: CacheBudget,
+    decay: Decay,
     huge: Huge,
     /// Null for the default; else a record in the metadata that holds the reference.
     policy: AtomicPtr<PolicyRef>,
@@ -80,14 +82,27 @@ impl Route {
 }
 
 impl<S: PageSource> Allocator<S> {
-    /// A heap that allows `arena_max` arenas and takes its pages from `source`.
+    /// A heap that allows `arena_max` arenas, with the other defaults, over the pages of `source`.
+    #[cfg_attr(not(test), allow(dead_code, reason = "the static heap is set up by its settings"))]
     pub(crate) const fn new(source: S, arena_max: usize) -> Self {
+        let budget = CacheBudget::new(DEFAULT_BUDGET_BYTES);
+        Allocator::with(source, arena_max, budget, Decay::new(DEFAULT_DECAY_MILLISECONDS))
+    }
+
+    /// A heap of all zeros, whose settings come before its first allocation: a static of it takes
+    /// no room in the program's file and no page of memory until it is used.
+    pub(crate) const fn unset(source: S) -> Self {
+        Allocator::with(source, 0, CacheBudget::new(0), Decay::new(0))
+    }
+
+    const fn with(source: S, arena_max: usize, budget: CacheBudget, decay: Decay) -> Self {
         Allocator {
             page_heap: PageHeap::new(source),
             metadata: Metadata::new(),
             arenas: Arenas::new(arena_max),
             caches: CacheRegistry::new(),
-            budget: CacheBudget::new(DEFAULT_BUDGET_BYTES),
+            budget,
+            decay,
             huge: Huge::new(),
             policy: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -135,6 +150,10 @@ impl<S: PageSource> Allocator<S> {
 
     pub(crate) fn budget(&self) -> &CacheBudget {
         &self.budget
+    }
+
+    pub(crate) fn decay(&self) -> &Decay {
+        &self.decay
     }
 
     pub(crate) fn huge(&self) -> &Huge {

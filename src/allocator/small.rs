@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use super::{Allocator, abort_over};
 use crate::arena::{BinContext, Refill};
+use crate::os::clock;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 use crate::slab::{Misuse, Slab, page_of};
@@ -41,23 +42,24 @@ impl<S: PageSource> Allocator<S> {
             self.put_back(class, &mut [block.as_ptr()]);
             return;
         };
-        let mut locked = cache.lock();
-        locked.show(slot);
+        let now = clock::coarse_milliseconds();
+        let mut locked = cache.open(slot, &self.caches, now);
+        let mut has_budget = true;
         // SAFETY: the caller's promise; each attempt that answers false left the block alone.
         unsafe {
-            if locked.push(class, block) {
-                return;
-            }
-            locked.grow(class, &self.magazines());
-            if locked.push(class, block) {
-                return;
-            }
-            let half = cache.bin(class).capacity().div_ceil(2);
-            locked.flush(class, half, |blocks| self.flush(class, blocks));
             if !locked.push(class, block) {
-                self.put_back(class, &mut [block.as_ptr()]);
+                has_budget = locked.grow(class, &self.magazines());
+                if !locked.push(class, block) {
+                    let half = cache.bin(class).capacity().div_ceil(2);
+                    locked.flush(class, half, |blocks| self.flush(class, blocks));
+                    if !locked.push(class, block) {
+                        self.put_back(class, &mut [block.as_ptr()]);
+                    }
+                }
             }
         }
+        drop(locked);
+        self.after_slow_path(slot, now, has_budget);
     }
 
     /// The calling thread's cache, made if the thread is new; `None` for one that goes without.
@@ -99,12 +101,24 @@ impl<S: PageSource> Allocator<S> {
         ThreadCache::of(slot).map_or(0, |cache| self.drain_cache(slot, cache).0)
     }
 
+    /// What is owed from time to time, paid by whoever comes by; no lock is held.
+    fn after_slow_path(&self, slot: &ThreadSlot, now: u64, has_budget: bool) {
+        if !has_budget {
+            self.reclaim_for_budget(slot, now);
+        }
+        self.tick(slot, now);
+    }
+
     fn drain_cache(&self, slot: &ThreadSlot, cache: &ThreadCache) -> (usize, usize) {
         let mut locked = cache.lock();
         locked.hide(slot);
-        let drained_bytes =
-            locked.drain(&self.magazines(), |class, blocks| self.put_back(class, blocks));
+        let drained_bytes = self.drain(&mut locked);
         (drained_bytes, locked.state.arena)
+    }
+
+    /// Puts a locked cache's blocks back into their slabs; answers the bytes.
+    pub(crate) fn drain(&self, locked: &mut LockedCache<'_>) -> usize {
+        locked.drain(&self.magazines(), |class, blocks| self.put_back(class, blocks))
     }
 
     fn alloc_refilling(
@@ -115,18 +129,20 @@ impl<S: PageSource> Allocator<S> {
     ) -> Option<NonNull<u8>> {
         self.follow_policy(slot, cache);
         loop {
-            let mut locked = cache.lock();
-            locked.show(slot);
+            let now = clock::coarse_milliseconds();
+            let mut locked = cache.open(slot, &self.caches, now);
             if let Some(block) = locked.pop(class) {
                 return Some(block);
             }
-            locked.grow(class, &self.magazines());
-            match self.refill(cache, &mut locked, class) {
-                Ok(block) => return block,
-                Err(ArenaClosed) => {
-                    drop(locked);
-                    self.change_arena(slot, cache, || self.assign_arena());
+            let has_budget = locked.grow(class, &self.magazines());
+            let refilled = self.refill(cache, &mut locked, class);
+            drop(locked);
+            match refilled {
+                Ok(block) => {
+                    self.after_slow_path(slot, now, has_budget);
+                    return block;
                 }
+                Err(ArenaClosed) => self.change_arena(slot, cache, || self.assign_arena()),
             }
         }
     }

@@ -43,6 +43,10 @@ pub(crate) struct BinState {
     pub(super) is_closed: bool,
     pub(super) depot: Depot,
     pub(super) counts: BinCounts,
+    /// Refills and flushes at the end of the last period of decay.
+    seen_uses: u64,
+    /// Whether nothing was done here since its depot and slabs were given back what they could.
+    is_settled: bool,
 }
 
 /// What a bin counts as it works.
@@ -183,6 +187,17 @@ impl<S: PageSource> BinContext<'_, S> {
         let count = state.depot.take(into);
         state.depot.release(self.class, self.metadata, self.page_heap.source());
         count
+    }
+
+    /// Whether the bin has gone unused for a whole period and is due to be given back, once.
+    pub(crate) fn becomes_settled(&self) -> bool {
+        let (mut state, _) = self.lock();
+        let uses = state.counts.refills + state.counts.flushes;
+        if core::mem::replace(&mut state.seen_uses, uses) != uses {
+            state.is_settled = false;
+            return false;
+        }
+        !core::mem::replace(&mut state.is_settled, true)
     }
 
     /// Gives pages without a used block inside slabs back; answers the bytes.

@@ -3,11 +3,13 @@
 //! A port is a new set of these files; nothing above them names a system call.
 
 mod cgroup;
+pub(crate) mod clock;
 pub(crate) mod cpus;
 pub(crate) mod environment;
 mod errno;
 mod file;
 pub(crate) mod futex;
+pub(crate) mod membarrier;
 pub(crate) mod message;
 mod pages;
 mod text;

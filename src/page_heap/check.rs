@@ -32,7 +32,7 @@ impl<S: PageSource> PageHeap<S> {
         }
         assert_eq!(segment_count, spans.segment_count, "segments known");
         let expected = Tally {
-            dirty: spans.dirty.pages(),
+            dirty: spans.dirty_pages(),
             retained: spans.retained.pages(),
             active: spans.active,
             purging: spans.purging,
@@ -44,9 +44,11 @@ impl<S: PageSource> PageHeap<S> {
 
 fn indexed_spans(spans: &FreeSpans) -> usize {
     let mut count = 0;
-    for (index, kind) in
-        [(&spans.dirty, SpanKind::FreeDirty), (&spans.retained, SpanKind::FreeRetained)]
-    {
+    for (index, kind) in [
+        (&spans.dirty[0], SpanKind::FreeDirtyEven),
+        (&spans.dirty[1], SpanKind::FreeDirtyOdd),
+        (&spans.retained, SpanKind::FreeRetained),
+    ] {
         let mut pages = Pages::ZERO;
         index.for_each(|span| {
             assert_eq!(span.kind(), kind, "a span is in the other state's index");
@@ -72,14 +74,15 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
             assert_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
         }
         match kind {
-            SpanKind::FreeDirty => tally.dirty += pages,
+            SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd => tally.dirty += pages,
             SpanKind::FreeRetained => tally.retained += pages,
             SpanKind::Purging => tally.purging += pages,
             SpanKind::Slab | SpanKind::Large => tally.active += pages,
             other => panic!("a span's head says {other:?}"),
         }
         if kind.is_free() {
-            assert_ne!(kind, before, "free neighbours of one state are joined");
+            let are_both_dirty = kind.is_dirty() && before.is_dirty();
+            assert!(kind != before && !are_both_dirty, "free neighbours of one state are joined");
             assert_eq!(segment.span(end - 1).kind(), kind, "a free span's tail");
             assert_eq!(segment.span(end - 1).pages(), pages, "a free span's tail");
             tally.free_spans += 1;

@@ -6,6 +6,7 @@
 //!           └─ a new segment                                           (segment.rs)
 //! free ── joins its dirty neighbours, and waits as dirty
 //! purge ─ dirty spans, longest first, go back to the kernel as retained (purge.rs)
+//!         all of them for a trim, those freed before the last period for decay
 //! ```
 //!
 //! Because no arena owns a free page, memory that one arena or size class gave up serves any other
@@ -37,7 +38,10 @@ pub(crate) struct PageHeap<S> {
 /// What the page heap's lock guards.
 #[derive(Debug)]
 struct FreeSpans {
-    dirty: FreeIndex,
+    /// Resident free spans, by whether they were freed in an even period of decay or an odd one.
+    dirty: [FreeIndex; 2],
+    /// The index in `dirty` of the period that runs.
+    period: usize,
     retained: FreeIndex,
     /// Pages in spans that somebody uses.
     active: Pages,
@@ -155,14 +159,14 @@ impl<S: PageSource> PageHeap<S> {
 
     /// Frees a span that `take` returned, whole.
     pub(crate) fn free(&self, span: SpanPtr) {
-        self.spans.lock().free(span, span.pages(), SpanKind::FreeDirty);
+        self.spans.lock().free(span, span.pages());
     }
 
     /// Frees the spans of a list under one lock.
     pub(crate) fn free_many(&self, list: &[Option<SpanPtr>]) {
         let mut spans = self.spans.lock();
         for span in list.iter().flatten() {
-            spans.free(*span, span.pages(), SpanKind::FreeDirty);
+            spans.free(*span, span.pages());
         }
     }
 
@@ -194,7 +198,7 @@ impl<S: PageSource> PageHeap<S> {
         let segment = span.segment();
         let tail = segment.span(segment.index_of(span) + pages.count());
         set_ends(span, pages, SpanKind::Large);
-        spans.free(tail, rest, SpanKind::FreeDirty);
+        spans.free(tail, rest);
     }
 
     pub(crate) fn stats(&self) -> PageHeapStats {
@@ -205,7 +209,7 @@ impl<S: PageSource> PageHeap<S> {
         let map_bytes = self.segment_map.leaf_count() * PAGE_BYTES;
         PageHeapStats {
             active_bytes: spans.active.bytes(),
-            dirty_bytes: spans.dirty.pages().bytes() + spans.purging.bytes(),
+            dirty_bytes: (spans.dirty_pages() + spans.purging).bytes(),
             retained_bytes: spans.retained.pages().bytes(),
             metadata_bytes: descriptors_bytes + map_bytes,
             segment_count: spans.segment_count,
@@ -234,7 +238,8 @@ impl<S: PageSource> PageHeap<S> {
 impl FreeSpans {
     const fn new() -> Self {
         FreeSpans {
-            dirty: FreeIndex::new(),
+            dirty: [FreeIndex::new(), FreeIndex::new()],
+            period: 0,
             retained: FreeIndex::new(),
             active: Pages::ZERO,
             purging: Pages::ZERO,
@@ -245,21 +250,39 @@ impl FreeSpans {
     }
 
     fn index(&mut self, kind: SpanKind) -> &mut FreeIndex {
-        debug_assert!(kind.is_free());
-        if kind == SpanKind::FreeDirty { &mut self.dirty } else { &mut self.retained }
+        match kind {
+            SpanKind::FreeDirtyEven => &mut self.dirty[0],
+            SpanKind::FreeDirtyOdd => &mut self.dirty[1],
+            _ => &mut self.retained,
+        }
+    }
+
+    /// The kind of a span freed now.
+    fn dirty_kind(&self) -> SpanKind {
+        if self.period == 0 { SpanKind::FreeDirtyEven } else { SpanKind::FreeDirtyOdd }
+    }
+
+    fn dirty_pages(&self) -> Pages {
+        self.dirty[0].pages() + self.dirty[1].pages()
     }
 
     /// Takes a span out of the free ones: a dirty one if any fits, because it is resident already.
     fn take(&mut self, pages: Pages, align: usize, kind: SpanKind) -> Option<Taken> {
         // A span this much longer holds an aligned run wherever it starts.
         let needed = pages + Pages::new(align as u32 - 1);
-        let found = self.dirty.take_fit(needed).or_else(|| self.retained.take_fit(needed))?;
+        let found = self.take_dirty(needed).or_else(|| self.retained.take_fit(needed))?;
         let is_zeroed = found.kind() == SpanKind::FreeRetained;
         let span = self.split_before(found, align);
         self.split(span, pages);
         self.mark_taken(span, pages);
         set_ends(span, pages, kind);
         Some(Taken { span, is_zeroed })
+    }
+
+    /// Takes a dirty span out, of this period if one fits: the last one's are due to be purged.
+    fn take_dirty(&mut self, pages: Pages) -> Option<SpanPtr> {
+        let [this, last] = [self.period, 1 - self.period];
+        self.dirty[this].take_fit(pages).or_else(|| self.dirty[last].take_fit(pages))
     }
 
     /// Returns the part of a free span (out of the index) before its first multiple of `align`
@@ -271,11 +294,10 @@ impl FreeSpans {
         if aligned == first {
             return span;
         }
-        let (kind, freed_at) = (span.kind(), span.freed_at());
+        let kind = span.kind();
         let before = Pages::new((aligned - first) as u32);
         let rest = segment.span(aligned);
         set_ends(rest, span.pages() - before, kind);
-        rest.set_freed_at(freed_at);
         self.insert(span, before, kind);
         rest
     }
@@ -288,7 +310,6 @@ impl FreeSpans {
         }
         let segment = span.segment();
         let tail = segment.span(segment.index_of(span) + pages.count());
-        tail.set_freed_at(span.freed_at());
         self.insert(tail, rest, span.kind());
     }
 
@@ -298,27 +319,35 @@ impl FreeSpans {
         self.active += pages;
     }
 
-    /// Makes `pages` from `span` on free, joined with free neighbours of the same kind.
-    fn free(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
+    /// Makes `pages` from `span` on free, and dirty.
+    fn free(&mut self, span: SpanPtr, pages: Pages) {
         let segment = span.segment();
         segment.mark_free(segment.index_of(span), pages);
         self.active -= pages;
-        self.join(span, pages, kind);
+        self.join(span, pages, self.dirty_kind());
     }
 
-    /// Puts a span among the free ones, joined with free neighbours of the same kind.
+    /// Puts a span among the free ones, joined with free neighbours that are dirty or not as it is.
+    ///
+    /// A joined span counts as freed when its largest part was: so a crumb freed now keeps no
+    /// large span from being purged, nor does an old crumb hasten it.
     fn join(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
-        let (mut span, mut pages) = (span, pages);
-        if let Some(next) = self.neighbour_after(span, pages).filter(|next| next.kind() == kind) {
+        let joins =
+            |other: &SpanPtr| other.kind() == kind || (other.kind().is_dirty() && kind.is_dirty());
+        let (mut head, mut total, mut largest) = (span, pages, (pages, kind));
+        if let Some(next) = self.neighbour_after(span, pages).filter(joins) {
             self.remove(next);
-            pages += next.pages();
+            total += next.pages();
+            largest = if next.pages() > largest.0 { (next.pages(), next.kind()) } else { largest };
         }
-        if let Some(before) = self.neighbour_before(span).filter(|before| before.kind() == kind) {
+        if let Some(before) = self.neighbour_before(span).filter(joins) {
             self.remove(before);
-            pages += before.pages();
-            span = before;
+            total += before.pages();
+            let is_larger = before.pages() > largest.0;
+            largest = if is_larger { (before.pages(), before.kind()) } else { largest };
+            head = before;
         }
-        self.insert(span, pages, kind);
+        self.insert(head, total, largest.1);
     }
 
     fn insert(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {

@@ -21,12 +21,30 @@ pub(crate) struct Purged {
 impl<S: PageSource> PageHeap<S> {
     /// Gives every dirty span back, then unmaps the segments of which no page is in use.
     pub(crate) fn purge_all(&self) -> Purged {
+        let spans_bytes = self.purge_period(0) + self.purge_period(1);
+        Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
+    }
+
+    /// Gives back what was freed before the period that ends now, and begins the next.
+    pub(crate) fn end_period(&self) -> Purged {
+        let last = 1 - self.spans.lock().period;
+        let spans_bytes = self.purge_period(last);
+        self.spans.lock().period = last;
+        Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
+    }
+
+    /// Whether there is anything that the end of this period or the next would give back.
+    pub(crate) fn has_dirty(&self) -> bool {
+        self.spans.lock().dirty_pages() != Pages::ZERO
+    }
+
+    fn purge_period(&self, period: usize) -> usize {
         let mut spans_bytes = 0;
         loop {
             let mut batch = [None; BATCH];
-            let count = self.spans.lock().start_purge(&mut batch, self.source.granularity_bytes());
-            if count == 0 {
-                break;
+            let unit_bytes = self.source.granularity_bytes();
+            if self.spans.lock().start_purge(period, &mut batch, unit_bytes) == 0 {
+                return spans_bytes;
             }
             // The calls to the kernel are made without the lock: the spans are in nobody's hands.
             let done = batch.map(|span| span.map(|span| (span, self.purge_span(span))));
@@ -36,10 +54,9 @@ impl<S: PageSource> PageHeap<S> {
                 spans_bytes += if purged { span.pages().bytes() } else { 0 };
             }
             if done.iter().flatten().any(|(_, purged)| !purged) {
-                break;
+                return spans_bytes;
             }
         }
-        Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
     }
 
     fn purge_span(&self, span: SpanPtr) -> bool {
@@ -66,11 +83,16 @@ impl<S: PageSource> PageHeap<S> {
 }
 
 impl FreeSpans {
-    /// Takes up to a batch of dirty spans out of the index, longest first.
-    fn start_purge(&mut self, batch: &mut [Option<SpanPtr>], granularity_bytes: usize) -> usize {
+    /// Takes up to a batch of a period's dirty spans out of the index, longest first.
+    fn start_purge(
+        &mut self,
+        period: usize,
+        batch: &mut [Option<SpanPtr>],
+        granularity_bytes: usize,
+    ) -> usize {
         let mut count = 0;
         for slot in batch.iter_mut() {
-            let Some(span) = self.dirty.take_longest() else { break };
+            let Some(span) = self.dirty[period].take_longest() else { break };
             let Some(span) = self.trim_to_granularity(span, granularity_bytes) else { break };
             set_ends(span, span.pages(), SpanKind::Purging);
             span.segment().mark_used(span.page_index(), span.pages());
@@ -91,13 +113,13 @@ impl FreeSpans {
         let end = (first + span.pages().count()) / unit * unit;
         let aligned = first.next_multiple_of(unit);
         if end <= aligned {
-            self.insert(span, span.pages(), SpanKind::FreeDirty);
+            self.insert(span, span.pages(), span.kind());
             return None;
         }
         let span = self.split_before(span, unit);
         let pages = Pages::new((end - aligned) as u32);
         self.split(span, pages);
-        set_ends(span, pages, SpanKind::FreeDirty);
+        set_ends(span, pages, span.kind());
         Some(span)
     }
 
@@ -105,7 +127,7 @@ impl FreeSpans {
     fn finish_purge(&mut self, span: SpanPtr, purged: bool) {
         self.purging -= span.pages();
         span.segment().mark_free(span.page_index(), span.pages());
-        let kind = if purged { SpanKind::FreeRetained } else { SpanKind::FreeDirty };
+        let kind = if purged { SpanKind::FreeRetained } else { self.dirty_kind() };
         self.join(span, span.pages(), kind);
     }
 

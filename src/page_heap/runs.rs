@@ -20,7 +20,7 @@ impl FreeSpans {
     ) -> Option<Taken> {
         // A single page is never split over two spans, and while little is free a look at every
         // segment is a poor bet.
-        let free = self.dirty.pages() + self.retained.pages();
+        let free = self.dirty_pages() + self.retained.pages();
         if pages.count() == 1 || free.count() < 2 * pages.count() {
             return None;
         }
@@ -42,7 +42,7 @@ impl FreeSpans {
         let mut span = self.free_span_over(segment, first);
         loop {
             let (start, length) = (segment.index_of(span), span.pages().count());
-            let (span_kind, freed_at) = (span.kind(), span.freed_at());
+            let span_kind = span.kind();
             is_zeroed &= span_kind == SpanKind::FreeRetained;
             self.remove(span);
             if start < first {
@@ -50,7 +50,6 @@ impl FreeSpans {
             }
             if start + length > end {
                 let rest = segment.span(end);
-                rest.set_freed_at(freed_at);
                 self.insert(rest, Pages::new((start + length - end) as u32), span_kind);
             }
             if start + length >= end {

@@ -1,7 +1,7 @@
 //! The budget: how many bytes of blocks all thread caches together may hold.
 
-use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// Bytes that caches may hold unless the program says otherwise.
 pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
@@ -14,11 +14,17 @@ pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
 pub(crate) struct CacheBudget {
     limit_bytes: AtomicUsize,
     lent_bytes: AtomicUsize,
+    /// When caches were last reclaimed because nothing was left to lend.
+    reclaimed_at: AtomicU64,
 }
 
 impl CacheBudget {
     pub(crate) const fn new(limit_bytes: usize) -> Self {
-        CacheBudget { limit_bytes: AtomicUsize::new(limit_bytes), lent_bytes: AtomicUsize::new(0) }
+        CacheBudget {
+            limit_bytes: AtomicUsize::new(limit_bytes),
+            lent_bytes: AtomicUsize::new(0),
+            reclaimed_at: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn set_limit_bytes(&self, bytes: usize) {
@@ -33,8 +39,20 @@ impl CacheBudget {
         self.lent_bytes.load(Relaxed)
     }
 
+    /// Whether the caller is the one to reclaim for the budget now: once in `pause`, at most.
+    pub(crate) fn may_reclaim(&self, now: u64, pause: u64) -> bool {
+        let last = self.reclaimed_at.load(Relaxed);
+        now >= last + pause
+            && self.reclaimed_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
+    }
+
     /// Lends `bytes`, unless that would pass the limit.
     pub(super) fn borrow_bytes(&self, bytes: usize) -> bool {
+        // A look first: while the budget is spent, threads that ask again and again should share
+        // the line rather than fight over it.
+        if self.lent_bytes() + bytes > self.limit_bytes() {
+            return false;
+        }
         let lent_bytes = self.lent_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
         if lent_bytes > self.limit_bytes() {
             self.return_bytes(bytes);

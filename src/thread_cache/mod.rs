@@ -14,7 +14,8 @@ mod registry;
 mod slot;
 
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 use crate::counted_source::CountedSource;
 use crate::lock::{Mutex, MutexGuard, rank};
@@ -40,6 +41,14 @@ pub(crate) struct ThreadCache {
     owned: Mutex<{ rank::THREAD_CACHE }, CacheState>,
     next: AtomicPtr<ThreadCache>,
     previous: AtomicPtr<ThreadCache>,
+    /// The slot of the thread whose cache this is; valid while the cache is in the registry.
+    slot: AtomicPtr<ThreadSlot>,
+    /// Whether the cache was reclaimed and its owner has not come back: see [`registry`].
+    is_cold: AtomicBool,
+    /// When the owner last came by the slow path, in milliseconds of the coarse clock.
+    used_at: AtomicU64,
+    /// Bytes borrowed from the budget.
+    borrowed_bytes: AtomicUsize,
 }
 
 /// What a cache's lock guards, besides the bins.
@@ -73,7 +82,72 @@ impl ThreadCache {
             owned: Mutex::new(CacheState { arena: 0, contended: false }),
             next: AtomicPtr::new(core::ptr::null_mut()),
             previous: AtomicPtr::new(core::ptr::null_mut()),
+            slot: AtomicPtr::new(core::ptr::null_mut()),
+            is_cold: AtomicBool::new(false),
+            used_at: AtomicU64::new(0),
+            borrowed_bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// When the owner last came by the slow path. Relaxed: an age to choose by.
+    pub(crate) fn used_at(&self) -> u64 {
+        self.used_at.load(Relaxed)
+    }
+
+    /// Bytes that the cache's bins may hold.
+    pub(crate) fn borrowed_bytes(&self) -> usize {
+        self.borrowed_bytes.load(Relaxed)
+    }
+
+    /// Takes the cache's lock for its owner's slow path, and shows it to the fast path again.
+    pub(crate) fn open(
+        &self,
+        slot: &ThreadSlot,
+        registry: &CacheRegistry,
+        now: u64,
+    ) -> LockedCache<'_> {
+        loop {
+            if self.is_cold.load(Relaxed) {
+                registry.lock().set_cold(self, false);
+            }
+            let locked = self.lock();
+            // A reclaimer may have come between the two locks; it marks under both.
+            if !self.is_cold.load(Relaxed) {
+                self.used_at.store(now, Relaxed);
+                locked.show(slot);
+                return locked;
+            }
+        }
+    }
+
+    /// Hides the cache from its owner's fast path: the first half of a reclaim.
+    ///
+    /// The registry's lock is held, which keeps the owner's slot alive.
+    pub(crate) fn hide_from_owner(&self) {
+        let _locked = self.lock();
+        if let Some(slot) = self.slot() {
+            slot.hide();
+        }
+    }
+
+    /// The cache under its lock, if its owner is known to be outside the fast path: the second
+    /// half of a reclaim, after a fence on every thread.
+    ///
+    /// The registry's lock is held, which keeps the owner's slot alive.
+    pub(crate) fn lock_if_idle(&self) -> Option<LockedCache<'_>> {
+        let locked = self.lock();
+        self.slot()?.is_idle().then_some(locked)
+    }
+
+    fn slot(&self) -> Option<&ThreadSlot> {
+        // SAFETY: null, or the slot of a thread that has not detached: it takes its cache off the
+        // registry first, whose lock the callers hold.
+        unsafe { self.slot.load(Relaxed).as_ref() }
+    }
+
+    /// Whether this is the cache of the thread with this slot.
+    pub(crate) fn belongs_to(&self, slot: &ThreadSlot) -> bool {
+        core::ptr::eq(self.slot.load(Relaxed), slot)
     }
 
     #[inline(always)]
@@ -100,6 +174,7 @@ impl ThreadCache {
         // only by `detach`, which the slot's thread calls when it is done with it.
         unsafe {
             cache.write(ThreadCache::new());
+            cache.as_ref().slot.store(core::ptr::from_ref(slot).cast_mut(), Relaxed);
             cache.as_ref().owned.lock().arena = arena;
             registry.lock().insert(cache);
             slot.set_own(Some(cache));
@@ -191,17 +266,27 @@ impl<'cache> LockedCache<'cache> {
         }
     }
 
-    /// Lets a bin hold more, as far as the budget and memory allow.
-    pub(crate) fn grow<S: PageSource>(&mut self, class: SizeClass, magazines: &Magazines<'_, S>) {
+    /// Lets a bin hold more, as far as memory allows; `false` where the budget does not.
+    pub(crate) fn grow<S: PageSource>(
+        &mut self,
+        class: SizeClass,
+        magazines: &Magazines<'_, S>,
+    ) -> bool {
         let bin = self.cache.bin(class);
         let (capacity, next) = (bin.capacity(), bin.next_capacity(class));
         let more_bytes = (next - capacity) * class.block_bytes();
-        if more_bytes == 0 || !magazines.budget.borrow_bytes(more_bytes) {
-            return;
+        if more_bytes == 0 {
+            return true;
         }
-        if self.move_magazine(bin, next, magazines).is_none() {
+        if !magazines.budget.borrow_bytes(more_bytes) {
+            return false;
+        }
+        if self.move_magazine(bin, next, magazines).is_some() {
+            self.cache.borrowed_bytes.fetch_add(more_bytes, Relaxed);
+        } else {
             magazines.budget.return_bytes(more_bytes);
         }
+        true
     }
 
     fn move_magazine<S: PageSource>(
@@ -255,6 +340,7 @@ impl<'cache> LockedCache<'cache> {
             }
             magazines.budget.return_bytes(capacity * class.block_bytes());
         }
+        self.cache.borrowed_bytes.store(0, Relaxed);
         drained_bytes
     }
 }

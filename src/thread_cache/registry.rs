@@ -1,45 +1,124 @@
 //! The registry: every thread's cache, so that statistics and reclaim can find them.
 
+//!
+//! Two lists: warm caches may hold blocks, cold ones were reclaimed and hold none until their
+//! owner comes back. So a reclaim never looks at the thousand threads that it emptied before.
+
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::ThreadCache;
 use crate::lock::{Mutex, MutexGuard, rank};
 
-/// A list of the caches of all threads that have one.
+/// The caches of all threads that have one.
 #[derive(Debug)]
 pub(crate) struct CacheRegistry {
-    list: Mutex<{ rank::CACHE_REGISTRY }, CacheList>,
+    lists: Mutex<{ rank::CACHE_REGISTRY }, CacheLists>,
 }
 
 /// What the registry's lock guards; the links in the caches are guarded by it too.
 #[derive(Debug)]
-pub(crate) struct CacheList {
+pub(crate) struct CacheLists {
+    warm: CacheList,
+    cold: CacheList,
+}
+
+/// A list of caches, linked both ways.
+#[derive(Debug)]
+struct CacheList {
     first: Option<NonNull<ThreadCache>>,
+    last: Option<NonNull<ThreadCache>>,
     count: usize,
 }
 
-// SAFETY: caches are shared records of atomics and a lock; the pointer is valid while on the list.
+// SAFETY: caches are shared records of atomics and a lock; the pointers are valid while listed.
 unsafe impl Send for CacheList {}
 
 impl CacheRegistry {
     pub(crate) const fn new() -> Self {
-        CacheRegistry { list: Mutex::new(CacheList { first: None, count: 0 }) }
+        CacheRegistry {
+            lists: Mutex::new(CacheLists { warm: CacheList::new(), cold: CacheList::new() }),
+        }
     }
 
     /// Keeps caches from coming and going while the answer lives.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, CacheList> {
-        self.list.lock()
+    pub(crate) fn lock(&self) -> MutexGuard<'_, CacheLists> {
+        self.lists.lock()
     }
 }
 
-impl CacheList {
+impl CacheLists {
+    /// Threads that have a cache.
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.warm.count + self.cold.count
+    }
+
+    pub(crate) fn warm_count(&self) -> usize {
+        self.warm.count
     }
 
     /// The caches of all threads; the borrow keeps the lock.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadCache> + '_ {
+        self.warm.iter().chain(self.cold.iter())
+    }
+
+    /// The warm cache that was attached, used or looked at the longest ago, put in front.
+    pub(crate) fn rotate_warm(&mut self) -> Option<&ThreadCache> {
+        let last = self.warm.last?;
+        // SAFETY: a cache on a list is valid until taken off under this lock, and is put back.
+        unsafe {
+            self.warm.remove(last);
+            self.warm.insert(last);
+            Some(last.as_ref())
+        }
+    }
+
+    /// Moves a cache between the lists, where it is not on the right one already.
+    pub(crate) fn set_cold(&mut self, cache: &ThreadCache, is_cold: bool) {
+        // Relaxed: changed under this lock and the cache's, and read under either.
+        if cache.is_cold.swap(is_cold, Relaxed) == is_cold {
+            return;
+        }
+        let cache = NonNull::from_ref(cache);
+        let (from, to) = match is_cold {
+            true => (&mut self.warm, &mut self.cold),
+            false => (&mut self.cold, &mut self.warm),
+        };
+        // SAFETY: the cache was on the list that its mark named, and goes to the other.
+        unsafe {
+            from.remove(cache);
+            to.insert(cache);
+        }
+    }
+
+    /// Enters a new cache, warm.
+    ///
+    /// # Safety
+    ///
+    /// The cache is valid, on no list, and taken off by `remove` before it is freed.
+    pub(super) unsafe fn insert(&mut self, cache: NonNull<ThreadCache>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.warm.insert(cache) };
+    }
+
+    /// # Safety
+    ///
+    /// The cache is on one of the lists.
+    pub(super) unsafe fn remove(&mut self, cache: NonNull<ThreadCache>) {
+        // SAFETY: the caller's promise; the mark names the list.
+        unsafe {
+            let is_cold = cache.as_ref().is_cold.load(Relaxed);
+            if is_cold { self.cold.remove(cache) } else { self.warm.remove(cache) }
+        }
+    }
+}
+
+impl CacheList {
+    const fn new() -> Self {
+        CacheList { first: None, last: None, count: 0 }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &ThreadCache> + '_ {
         core::iter::successors(self.first, |cache| {
             // SAFETY: a cache on the list is taken off before it is freed, under this lock.
             NonNull::new(unsafe { cache.as_ref() }.next.load(Relaxed))
@@ -51,13 +130,14 @@ impl CacheList {
     /// # Safety
     ///
     /// The cache is valid, on no list, and taken off by `remove` before it is freed.
-    pub(super) unsafe fn insert(&mut self, cache: NonNull<ThreadCache>) {
+    unsafe fn insert(&mut self, cache: NonNull<ThreadCache>) {
         // SAFETY: the caller's promise; the one that was first is on the list and so valid.
         unsafe {
             cache.as_ref().next.store(as_pointer(self.first), Relaxed);
             cache.as_ref().previous.store(core::ptr::null_mut(), Relaxed);
-            if let Some(first) = self.first {
-                first.as_ref().previous.store(cache.as_ptr(), Relaxed);
+            match self.first {
+                Some(first) => first.as_ref().previous.store(cache.as_ptr(), Relaxed),
+                None => self.last = Some(cache),
             }
         }
         self.first = Some(cache);
@@ -67,7 +147,7 @@ impl CacheList {
     /// # Safety
     ///
     /// The cache is on this list.
-    pub(super) unsafe fn remove(&mut self, cache: NonNull<ThreadCache>) {
+    unsafe fn remove(&mut self, cache: NonNull<ThreadCache>) {
         // SAFETY: the cache and its neighbours are on the list and so valid.
         unsafe {
             let next = cache.as_ref().next.load(Relaxed);
@@ -76,8 +156,9 @@ impl CacheList {
                 Some(previous) => previous.as_ref().next.store(next, Relaxed),
                 None => self.first = NonNull::new(next),
             }
-            if let Some(next) = NonNull::new(next) {
-                next.as_ref().previous.store(previous, Relaxed);
+            match NonNull::new(next) {
+                Some(next) => next.as_ref().previous.store(previous, Relaxed),
+                None => self.last = NonNull::new(previous),
             }
         }
         self.count -= 1;

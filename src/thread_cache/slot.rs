@@ -21,7 +21,7 @@
 //! knows of.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, compiler_fence};
 
 use super::{EMPTY, ThreadCache};
@@ -96,7 +96,7 @@ impl ThreadSlot {
 
     #[inline(always)]
     fn leave(&self) {
-        // Release pairs with the reclaimer's Acquire.
+        // Release pairs with the Acquire in `is_idle`.
         self.busy.store(false, Release);
     }
 
@@ -132,5 +132,16 @@ impl ThreadSlot {
     /// Takes the cache from the fast path's sight; under the cache's lock.
     pub(super) fn hide(&self) {
         self.cache.store((&raw const EMPTY).cast_mut(), Relaxed);
+    }
+
+    /// Whether the cache is hidden and its owner was outside the fast path at the last fence.
+    ///
+    /// Called by a reclaimer under the cache's lock, after a fence on every thread that followed
+    /// `hide`. `true` means that the owner's last operation is over and visible, and that its next
+    /// one finds EMPTY.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_hidden = core::ptr::eq(self.cache.load(Relaxed), &raw const EMPTY);
+        // Acquire pairs with the Release in `leave`.
+        is_hidden && !self.busy.load(Acquire)
     }
 }

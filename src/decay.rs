@@ -1,0 +1,100 @@
+//! Decay: what was not needed for a while goes back by itself.
+//!
+//! Time is cut into periods of half the decay time. At the end of each, whoever comes by a slow
+//! path next, or the background thread, gives back what lay unused for the whole of it: caches
+//! whose owner did not come by, depots and slabs of bins that nobody touched, freed mappings, and
+//! free spans of the period before. So everything is given back between one half and one decay
+//! time after its last use, in as few calls to the kernel as there are gaps between used pages.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicI64, AtomicU64};
+
+use crate::allocator::Allocator;
+use crate::page_source::PageSource;
+use crate::size_class::SizeClass;
+use crate::thread_cache::ThreadSlot;
+
+/// Milliseconds after which unused memory goes back, unless the program says otherwise.
+pub(crate) const DEFAULT_DECAY_MILLISECONDS: i64 = 1000;
+
+/// The shortest period: the coarse clock moves in steps of a few milliseconds.
+const PERIOD_MIN_MILLISECONDS: u64 = 10;
+
+/// When memory decays.
+#[derive(Debug)]
+pub(crate) struct Decay {
+    /// Milliseconds from last use to being given back; negative for never.
+    ///
+    /// Relaxed, as all here: numbers that guard no memory.
+    milliseconds: AtomicI64,
+    /// When the running period began.
+    period_began_at: AtomicU64,
+}
+
+impl Decay {
+    pub(crate) const fn new(milliseconds: i64) -> Self {
+        Decay { milliseconds: AtomicI64::new(milliseconds), period_began_at: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn set_milliseconds(&self, milliseconds: i64) {
+        self.milliseconds.store(milliseconds, Relaxed);
+    }
+
+    pub(crate) fn milliseconds(&self) -> i64 {
+        self.milliseconds.load(Relaxed)
+    }
+
+    /// The length of a period, or `None` where nothing decays.
+    pub(crate) fn period_milliseconds(&self) -> Option<u64> {
+        let milliseconds = u64::try_from(self.milliseconds()).ok()?;
+        Some((milliseconds / 2).max(PERIOD_MIN_MILLISECONDS))
+    }
+
+    /// Whether freed pages go back at once.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.milliseconds() == 0
+    }
+
+    /// Ends the period if its time is over and nobody else does; answers when it began.
+    fn end_period(&self, now: u64) -> Option<u64> {
+        let began_at = self.period_began_at.load(Relaxed);
+        let period = self.period_milliseconds()?;
+        let is_over = now >= began_at.saturating_add(period);
+        let is_mine = is_over
+            && self.period_began_at.compare_exchange(began_at, now, Relaxed, Relaxed).is_ok();
+        is_mine.then_some(began_at)
+    }
+}
+
+impl<S: PageSource> Allocator<S> {
+    /// Gives back what is due, if a period is over; no lock is held.
+    #[inline]
+    pub(crate) fn tick(&self, slot: &ThreadSlot, now: u64) {
+        if let Some(began_at) = self.decay().end_period(now) {
+            self.give_back_unused(slot, began_at);
+        }
+    }
+
+    #[cold]
+    fn give_back_unused(&self, _slot: &ThreadSlot, since: u64) {
+        self.reclaim_unused_since(since);
+        for arena in 0..self.arenas().open() {
+            for class in SizeClass::all() {
+                self.settle_bin(arena, class);
+            }
+        }
+        self.huge().age(&self.huge_supply());
+        self.page_heap().end_period();
+        self.metadata().release_empty(self.page_heap().source());
+    }
+
+    /// Empties the depot and purges the slabs of a bin that nobody used during the period.
+    fn settle_bin(&self, arena: usize, class: SizeClass) {
+        if self.bin(arena, class).is_some_and(|bin| bin.becomes_settled()) {
+            self.empty_depot(arena, class);
+            if let Some(bin) = self.bin(arena, class) {
+                bin.purge_slabs();
+            }
+        }
+    }
+}

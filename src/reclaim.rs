@@ -1,0 +1,102 @@
+//! Reclaim: taking the caches of idle threads from outside.
+//!
+//! One batch hides up to [`BATCH`] caches from their owners, makes one fence on every thread, and
+//! drains those whose owners were not at work at that moment; the handshake is told in
+//! `thread_cache/slot.rs`. An owner that was at work keeps its cache, and meets nothing worse than
+//! one call of the slow path. Owners of drained caches begin anew, with small magazines.
+//!
+//! The registry's lock is held throughout, so that no cache goes away; threads that only allocate
+//! do not need it.
+
+use crate::allocator::Allocator;
+use crate::os::membarrier;
+use crate::page_source::PageSource;
+use crate::thread_cache::{ThreadCache, ThreadSlot};
+
+/// Caches reclaimed with one fence.
+const BATCH: usize = 128;
+
+/// Milliseconds between two reclaims for the budget's sake.
+const BUDGET_PAUSE_MILLISECONDS: u64 = 4;
+
+/// What a batch is to look at: a cache is chosen, passed over, or ends the search.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Choice {
+    Take,
+    Pass,
+    Stop,
+}
+
+impl<S: PageSource> Allocator<S> {
+    /// Reclaims every cache whose owner is not at work this moment; answers the bytes.
+    pub(crate) fn reclaim_all(&self) -> usize {
+        self.reclaim(|_| Choice::Take)
+    }
+
+    /// Reclaims the caches whose owners have not come by since `moment`; answers the bytes.
+    pub(crate) fn reclaim_unused_since(&self, moment: u64) -> usize {
+        self.reclaim(|cache| if cache.used_at() < moment { Choice::Take } else { Choice::Pass })
+    }
+
+    /// Makes room in the budget at the cost of those idle the longest.
+    ///
+    /// Half of the budget at a time, and not at every call, so that threads who all want more
+    /// than there is do not spend their time taking it from each other.
+    pub(crate) fn reclaim_for_budget(&self, slot: &ThreadSlot, now: u64) {
+        if !self.budget().may_reclaim(now, BUDGET_PAUSE_MILLISECONDS) {
+            return;
+        }
+        let goal_bytes = self.budget().limit_bytes() / 2;
+        let lent_bytes = self.budget().lent_bytes();
+        let mut wanted_bytes = lent_bytes.saturating_sub(goal_bytes);
+        self.reclaim(|cache| {
+            if wanted_bytes == 0 {
+                return Choice::Stop;
+            }
+            if cache.belongs_to(slot) || cache.used_at() >= now {
+                return Choice::Pass;
+            }
+            wanted_bytes = wanted_bytes.saturating_sub(cache.borrowed_bytes());
+            Choice::Take
+        });
+    }
+
+    /// Looks at each warm cache once, longest unused first, and drains those that `choose` takes.
+    fn reclaim(&self, mut choose: impl FnMut(&ThreadCache) -> Choice) -> usize {
+        if !membarrier::is_available() {
+            return 0;
+        }
+        let mut caches = self.caches().lock();
+        let mut unseen = caches.warm_count();
+        let mut reclaimed_bytes = 0;
+        while unseen > 0 {
+            let mut batch: [Option<core::ptr::NonNull<ThreadCache>>; BATCH] = [None; BATCH];
+            let mut count = 0;
+            while count < BATCH && unseen > 0 {
+                unseen -= 1;
+                let Some(cache) = caches.rotate_warm() else { break };
+                match choose(cache) {
+                    Choice::Take => {
+                        cache.hide_from_owner();
+                        batch[count] = Some(core::ptr::NonNull::from_ref(cache));
+                        count += 1;
+                    }
+                    Choice::Pass => {}
+                    Choice::Stop => unseen = 0,
+                }
+            }
+            if count == 0 || !membarrier::everywhere() {
+                break;
+            }
+            for cache in batch.iter().flatten() {
+                // SAFETY: it was on the registry's list, whose lock has been held since.
+                let cache = unsafe { cache.as_ref() };
+                let Some(mut locked) = cache.lock_if_idle() else { continue };
+                reclaimed_bytes += self.drain(&mut locked);
+                // Marked before the owner can have the lock, so that it finds the mark.
+                caches.set_cold(cache, true);
+            }
+        }
+        reclaimed_bytes
+    }
+}
