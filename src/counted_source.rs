@@ -1,18 +1,19 @@
-//! A page source with a count of what was taken from it.
+//! A page source with a count of what was taken from it, and limits on that.
 
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::limits::Limits;
 use crate::page_source::PageSource;
 
-/// A page source, and how many bytes of it are mapped.
+/// A page source, and what is taken from it.
 ///
-/// The counts are read by `stats` only, so Relaxed is enough: they order nothing.
+/// The counts of purges are read by `stats` only, so Relaxed is enough: they order nothing.
 #[derive(Debug)]
 pub(crate) struct CountedSource<S> {
     source: S,
-    mapped_bytes: AtomicUsize,
+    limits: Limits,
     purge_calls: AtomicUsize,
     purged_bytes: AtomicUsize,
 }
@@ -21,16 +22,21 @@ impl<S: PageSource> CountedSource<S> {
     pub(crate) const fn new(source: S) -> Self {
         CountedSource {
             source,
-            mapped_bytes: AtomicUsize::new(0),
+            limits: Limits::new(),
             purge_calls: AtomicUsize::new(0),
             purged_bytes: AtomicUsize::new(0),
         }
     }
 
     pub(crate) fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        let base = self.source.map(bytes, align)?;
-        self.mapped_bytes.fetch_add(bytes, Relaxed);
-        Some(base)
+        if !self.limits.add_mapped(bytes) {
+            return None;
+        }
+        let base = self.source.map(bytes, align);
+        if base.is_none() {
+            self.limits.subtract_mapped(bytes);
+        }
+        base
     }
 
     /// # Safety
@@ -39,7 +45,7 @@ impl<S: PageSource> CountedSource<S> {
     pub(crate) unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.source.unmap(base, bytes) };
-        self.mapped_bytes.fetch_sub(bytes, Relaxed);
+        self.limits.subtract_mapped(bytes);
     }
 
     /// # Safety
@@ -64,11 +70,21 @@ impl<S: PageSource> CountedSource<S> {
         old_bytes: usize,
         new_bytes: usize,
     ) -> Option<NonNull<u8>> {
+        let more_bytes = new_bytes.saturating_sub(old_bytes);
+        if !self.limits.add_mapped(more_bytes) {
+            return None;
+        }
         // SAFETY: the caller's promise is the one asked for.
-        let moved = unsafe { self.source.remap(base, old_bytes, new_bytes) }?;
-        // Wrapping makes one addition serve growth and shrinkage alike.
-        self.mapped_bytes.fetch_add(new_bytes.wrapping_sub(old_bytes), Relaxed);
-        Some(moved)
+        let moved = unsafe { self.source.remap(base, old_bytes, new_bytes) };
+        match moved {
+            Some(_) => self.limits.subtract_mapped(old_bytes.saturating_sub(new_bytes)),
+            None => self.limits.subtract_mapped(more_bytes),
+        }
+        moved
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn granularity_bytes(&self) -> usize {
@@ -76,7 +92,7 @@ impl<S: PageSource> CountedSource<S> {
     }
 
     pub(crate) fn mapped_bytes(&self) -> usize {
-        self.mapped_bytes.load(Relaxed)
+        self.limits.mapped_bytes()
     }
 
     pub(crate) fn purge_calls(&self) -> usize {

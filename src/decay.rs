@@ -10,9 +10,10 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI64, AtomicU64};
 
 use crate::allocator::Allocator;
+use crate::arena::Settling;
+use crate::os::membarrier;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
-use crate::thread_cache::ThreadSlot;
 
 /// Milliseconds after which unused memory goes back, unless the program says otherwise.
 pub(crate) const DEFAULT_DECAY_MILLISECONDS: i64 = 1000;
@@ -69,31 +70,50 @@ impl Decay {
 impl<S: PageSource> Allocator<S> {
     /// Gives back what is due, if a period is over; no lock is held.
     #[inline]
-    pub(crate) fn tick(&self, slot: &ThreadSlot, now: u64) {
+    pub(crate) fn tick(&self, now: u64) {
         if let Some(began_at) = self.decay().end_period(now) {
-            self.give_back_unused(slot, began_at);
+            self.give_back_unused(began_at);
+        }
+        if self.decay().is_immediate() {
+            self.page_heap().purge_dirty();
         }
     }
 
     #[cold]
-    fn give_back_unused(&self, _slot: &ThreadSlot, since: u64) {
+    fn give_back_unused(&self, since: u64) {
+        self.end_period(since);
+    }
+
+    /// Gives back what nobody used since `since`; answers whether another period will find more.
+    pub(crate) fn end_period(&self, since: u64) -> bool {
         self.reclaim_unused_since(since);
+        let mut is_more_due = false;
         for arena in 0..self.arenas().open() {
             for class in SizeClass::all() {
-                self.settle_bin(arena, class);
+                is_more_due |= self.settle_bin(arena, class);
             }
         }
         self.huge().age(&self.huge_supply());
         self.page_heap().end_period();
         self.metadata().release_empty(self.page_heap().source());
+        is_more_due
+            || self.page_heap().has_dirty()
+            || self.huge().stats().cached_bytes > 0
+            || (membarrier::is_available() && self.caches().lock().warm_count() > 0)
     }
 
     /// Empties the depot and purges the slabs of a bin that nobody used during the period.
-    fn settle_bin(&self, arena: usize, class: SizeClass) {
-        if self.bin(arena, class).is_some_and(|bin| bin.becomes_settled()) {
-            self.empty_depot(arena, class);
-            if let Some(bin) = self.bin(arena, class) {
+    ///
+    /// Answers whether it was used, or has just been emptied into other bins.
+    fn settle_bin(&self, arena: usize, class: SizeClass) -> bool {
+        let Some(bin) = self.bin(arena, class) else { return false };
+        match bin.settle() {
+            Settling::Used => true,
+            Settling::Settled => false,
+            Settling::Due => {
+                let emptied_bytes = self.empty_depot(arena, class);
                 bin.purge_slabs();
+                emptied_bytes > 0
             }
         }
     }

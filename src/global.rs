@@ -82,8 +82,10 @@ impl CapMalloc {
     #[cold]
     #[inline(never)]
     fn alloc_big(&self, layout: Layout) -> *mut u8 {
-        SLOT.with(|slot| prepare(slot, &self.config));
-        as_pointer(HEAP.alloc_big(layout).map(|big| big.base))
+        SLOT.with(|slot| {
+            prepare(slot, &self.config);
+            as_pointer(HEAP.alloc_big(slot, layout).map(|big| big.base))
+        })
     }
 }
 

@@ -104,8 +104,8 @@ impl Huge {
         let cached = self.table.lock().take_cached(bytes, align);
         let (mapping, is_zeroed) = match cached {
             Some(mapping) => (mapping, false),
-            None => match supply.source.map(bytes, align.max(PAGE_BYTES)) {
-                Some(base) => (Mapping { base, bytes, age: 0 }, true),
+            None => match supply.map(bytes, align) {
+                Some(mapping) => (mapping, true),
                 None => {
                     supply.give_record(record);
                     return None;
@@ -130,7 +130,7 @@ impl Huge {
         supply.give_record(record);
         if !is_kept {
             // SAFETY: the mapping was one allocation's, which is free and off the table.
-            unsafe { supply.source.unmap(mapping.base, mapping.bytes) };
+            unsafe { supply.unmap(mapping) };
         }
         true
     }
@@ -158,7 +158,7 @@ impl Huge {
         }
         // SAFETY: the record holds a whole mapping, and its user, who called, holds no other
         // pointer to it that outlives this call.
-        let moved = unsafe { supply.source.remap(mapping.base, mapping.bytes, bytes) };
+        let moved = unsafe { supply.remap(mapping, bytes) };
         let now = moved.map_or(mapping, |base| Mapping { base, bytes, age: 0 });
         self.table.lock().insert(record, now);
         moved
@@ -190,7 +190,7 @@ impl Huge {
         let mut released_bytes = 0;
         for mapping in cached.iter().flatten() {
             // SAFETY: the mapping was kept, so nobody uses it, and the table just forgot it.
-            unsafe { supply.source.unmap(mapping.base, mapping.bytes) };
+            unsafe { supply.unmap(*mapping) };
             released_bytes += mapping.bytes;
         }
         released_bytes
@@ -222,7 +222,7 @@ impl Huge {
                 drop(table);
                 supply.give_record(record);
                 // SAFETY: the caller gives the allocation up.
-                unsafe { supply.source.unmap(mapping.base, mapping.bytes) };
+                unsafe { supply.unmap(mapping) };
             }
         }
     }
@@ -249,6 +249,46 @@ impl Huge {
 }
 
 impl<S: PageSource> HugeSupply<'_, S> {
+    /// Maps, counted as resident in full: who asks for memory is taken to mean it.
+    fn map(&self, bytes: usize, align: usize) -> Option<Mapping> {
+        let limits = self.source.limits();
+        if !limits.add_resident(bytes) {
+            return None;
+        }
+        let Some(base) = self.source.map(bytes, align.max(PAGE_BYTES)) else {
+            limits.subtract_resident(bytes);
+            return None;
+        };
+        Some(Mapping { base, bytes, age: 0 })
+    }
+
+    /// # Safety
+    ///
+    /// The mapping is whole and nobody uses it any more.
+    unsafe fn unmap(&self, mapping: Mapping) {
+        // SAFETY: the caller's promise.
+        unsafe { self.source.unmap(mapping.base, mapping.bytes) };
+        self.source.limits().subtract_resident(mapping.bytes);
+    }
+
+    /// # Safety
+    ///
+    /// The mapping is whole, and after `Some` nobody uses its old address.
+    unsafe fn remap(&self, mapping: Mapping, bytes: usize) -> Option<NonNull<u8>> {
+        let limits = self.source.limits();
+        let more_bytes = bytes.saturating_sub(mapping.bytes);
+        if !limits.add_resident(more_bytes) {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let moved = unsafe { self.source.remap(mapping.base, mapping.bytes, bytes) };
+        match moved {
+            Some(_) => limits.subtract_resident(mapping.bytes.saturating_sub(bytes)),
+            None => limits.subtract_resident(more_bytes),
+        }
+        moved
+    }
+
     fn take_record(&self) -> Option<RecordPtr> {
         self.metadata.take(self.source, size_of::<Record>()).map(|record| RecordPtr(record.cast()))
     }

@@ -29,6 +29,7 @@ mod counted_source;
 mod decay;
 mod global;
 mod huge;
+mod limits;
 mod lock;
 mod metadata;
 mod os;

@@ -92,6 +92,7 @@ impl Metadata {
             let bytes = round_up(bytes, PAGE_BYTES)?;
             let record = source.map(bytes, PAGE_BYTES)?;
             pools.touched_bytes += bytes;
+            source.limits().count_resident(bytes);
             return Some(record);
         };
         pools.take(pool, source)
@@ -117,6 +118,7 @@ impl Metadata {
         }
         let bytes = bytes.next_multiple_of(PAGE_BYTES);
         pools.touched_bytes -= bytes;
+        source.limits().subtract_resident(bytes);
         // SAFETY: a record of this size is a mapping of its own, made in `take`.
         unsafe { source.unmap(record, bytes) };
     }
@@ -171,7 +173,9 @@ impl Pools {
                 None => {
                     let offset = HEADER_BYTES + head.touched_records as usize * record_bytes;
                     head.touched_records += 1;
-                    self.touched_bytes += pages_begun(offset + record_bytes) - pages_begun(offset);
+                    let more_bytes = pages_begun(offset + record_bytes) - pages_begun(offset);
+                    self.touched_bytes += more_bytes;
+                    source.limits().count_resident(more_bytes);
                     chunk.0.cast::<u8>().add(offset)
                 }
             };
@@ -210,6 +214,7 @@ impl Pools {
     ) -> Option<ChunkPtr> {
         let chunk = ChunkPtr(source.map(CHUNK_BYTES, CHUNK_BYTES)?.cast());
         self.touched_bytes += PAGE_BYTES;
+        source.limits().count_resident(PAGE_BYTES);
         // SAFETY: just mapped, of a chunk's size and alignment; zeros are a valid empty head.
         unsafe { self.link(pool, chunk) };
         Some(chunk)
@@ -229,7 +234,9 @@ impl Pools {
             self.unlink(pool, chunk);
             let touched_records = (*chunk.0.as_ptr()).touched_records as usize;
             let end = HEADER_BYTES + touched_records * RECORD_BYTES[pool];
-            self.touched_bytes -= pages_begun(end).max(PAGE_BYTES);
+            let chunk_bytes = pages_begun(end).max(PAGE_BYTES);
+            self.touched_bytes -= chunk_bytes;
+            source.limits().subtract_resident(chunk_bytes);
             source.unmap(chunk.0.cast(), CHUNK_BYTES);
         }
     }

@@ -28,6 +28,9 @@ const DESCRIPTORS_BYTES: usize = match round_up(size_of::<Segment>(), PAGE_BYTES
     None => unreachable!(),
 };
 
+/// What the limits count for a segment's descriptors: all of them, of which few may be touched.
+const DESCRIPTORS_COUNTED_BYTES: usize = core::mem::offset_of!(Segment, side_words);
+
 const _: () = assert!(DESCRIPTORS_BYTES <= DESCRIPTORS_ALIGN);
 
 /// What is known of a segment: guarded by the page heap's lock but for the slabs' own fields.
@@ -79,6 +82,7 @@ impl SegmentPtr {
         // SAFETY: the mapping has a segment's size and alignment, and zeros are a valid value of
         // every field but `base`, which is set here before any reference exists.
         unsafe { (&raw mut (*segment.as_ptr()).base).write(base) };
+        source.limits().count_resident(DESCRIPTORS_COUNTED_BYTES);
         Some(SegmentPtr(segment))
     }
 
@@ -94,6 +98,7 @@ impl SegmentPtr {
             source.unmap(base, SEGMENT_BYTES);
             source.unmap(self.0.cast(), DESCRIPTORS_BYTES);
         }
+        source.limits().subtract_resident(DESCRIPTORS_COUNTED_BYTES);
     }
 
     /// Takes a pointer out of the segment map for the segment it is.

@@ -5,16 +5,23 @@ use core::ptr::NonNull;
 
 use super::{Allocator, Route};
 use crate::huge::HugeBlock;
-use crate::os::message;
+use crate::os::{clock, message};
 use crate::page_source::PageSource;
 use crate::span::{SpanKind, SpanPtr};
+use crate::thread_cache::ThreadSlot;
 use crate::units::Pages;
 
 impl<S: PageSource> Allocator<S> {
     /// Allocates what is not small.
     #[cold]
     #[inline(never)]
-    pub(crate) fn alloc_big(&self, layout: Layout) -> Option<HugeBlock> {
+    pub(crate) fn alloc_big(&self, slot: &ThreadSlot, layout: Layout) -> Option<HugeBlock> {
+        let block = self.with_retry(slot, || self.alloc_big_once(layout));
+        self.answer_soft_limit(slot);
+        block
+    }
+
+    fn alloc_big_once(&self, layout: Layout) -> Option<HugeBlock> {
         if Route::of_more(layout) == Route::Huge {
             return self.huge.alloc(&self.huge_supply(), layout.size(), layout.align());
         }
@@ -29,6 +36,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn dealloc_big(&self, block: NonNull<u8>, layout: Layout) {
         if Route::of_more(layout) == Route::Large {
             self.page_heap.free(self.large_span(block, layout.size()));
+            self.tick(clock::coarse_milliseconds());
         } else if !self.huge.dealloc(&self.huge_supply(), block) {
             message::abort_with(format_args!(
                 "free of {block:p}: no allocation of {} bytes starts there",

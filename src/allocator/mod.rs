@@ -13,12 +13,13 @@
 mod check;
 mod large;
 mod resize;
+mod retry;
 mod small;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use crate::arena::policy::{ArenaPolicy, PerThread};
 use crate::arena::{ArenaMaxError, Arenas};
@@ -49,6 +50,8 @@ pub(crate) struct Allocator<S> {
     budget: CacheBudget,
     decay: Decay,
     huge: Huge,
+    /// How often the soft limit on resident memory was passed and answered by a trim.
+    soft_limit_answers: AtomicUsize,
     /// Null for the default; else a record in the metadata that holds the reference.
     policy: AtomicPtr<PolicyRef>,
 }
@@ -104,6 +107,7 @@ impl<S: PageSource> Allocator<S> {
             budget,
             decay,
             huge: Huge::new(),
+            soft_limit_answers: AtomicUsize::new(0),
             policy: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -177,7 +181,7 @@ impl<S: PageSource> Allocator<S> {
                 Some(block) => Some(block),
                 None => self.alloc_small_slow(slot, class),
             },
-            None => self.alloc_big(layout).map(|big| big.base),
+            None => self.alloc_big(slot, layout).map(|big| big.base),
         }
     }
 

@@ -16,7 +16,7 @@ impl<S: PageSource> Allocator<S> {
         let (block, is_zeroed) = if SizeClass::of(layout.size(), layout.align()).is_some() {
             (self.alloc(slot, layout)?, false)
         } else {
-            let big = self.alloc_big(layout)?;
+            let big = self.alloc_big(slot, layout)?;
             (big.base, big.is_zeroed)
         };
         if !is_zeroed {

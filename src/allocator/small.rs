@@ -19,10 +19,10 @@ impl<S: PageSource> Allocator<S> {
         slot: &ThreadSlot,
         class: SizeClass,
     ) -> Option<NonNull<u8>> {
-        match self.cache_for(slot) {
+        self.with_retry(slot, || match self.cache_for(slot) {
             Some(cache) => self.alloc_refilling(slot, cache, class),
             None => self.alloc_uncached(class),
-        }
+        })
     }
 
     /// Frees a small block when the thread's cache had no room.
@@ -106,7 +106,8 @@ impl<S: PageSource> Allocator<S> {
         if !has_budget {
             self.reclaim_for_budget(slot, now);
         }
-        self.tick(slot, now);
+        self.answer_soft_limit(slot);
+        self.tick(now);
     }
 
     fn drain_cache(&self, slot: &ThreadSlot, cache: &ThreadCache) -> (usize, usize) {

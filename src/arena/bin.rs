@@ -43,6 +43,8 @@ pub(crate) struct BinState {
     pub(super) is_closed: bool,
     pub(super) depot: Depot,
     pub(super) counts: BinCounts,
+    /// Bytes of purged pages that came to be resident again, not yet told to the limits.
+    retouched_bytes: usize,
     /// Refills and flushes at the end of the last period of decay.
     seen_uses: u64,
     /// Whether nothing was done here since its depot and slabs were given back what they could.
@@ -93,6 +95,17 @@ pub(crate) enum Refill {
     Closed,
 }
 
+/// How a bin stands to decay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Settling {
+    /// It was used during the period.
+    Used,
+    /// It was not, and has yet to give back what it can.
+    Due,
+    /// It was not, and gave back what it can before.
+    Settled,
+}
+
 impl<S: PageSource> BinContext<'_, S> {
     fn lock(&self) -> (MutexGuard<'_, BinState>, bool) {
         let (mut state, contended) = self.bin.lock_noting_contention();
@@ -114,6 +127,7 @@ impl<S: PageSource> BinContext<'_, S> {
             self.cut_slabs(&mut state, into.len());
             count = state.take_from_slabs(self.class, into);
         }
+        self.tell_retouched(&mut state);
         if count == 0 { Refill::Refused } else { Refill::Got { count, contended } }
     }
 
@@ -174,11 +188,19 @@ impl<S: PageSource> BinContext<'_, S> {
                 emptied_count += 1;
             }
         }
+        self.tell_retouched(&mut state);
         drop(state);
         if emptied_count > 0 {
             self.page_heap.free_many(&emptied[..emptied_count]);
         }
         Ok(&mut blocks[..others])
+    }
+
+    fn tell_retouched(&self, state: &mut BinState) {
+        let retouched_bytes = core::mem::take(&mut state.retouched_bytes);
+        if retouched_bytes > 0 {
+            self.page_heap.source().limits().count_resident(retouched_bytes);
+        }
     }
 
     /// Takes the depot's blocks out, up to `into.len()`; frees its storage once it is empty.
@@ -189,15 +211,18 @@ impl<S: PageSource> BinContext<'_, S> {
         count
     }
 
-    /// Whether the bin has gone unused for a whole period and is due to be given back, once.
-    pub(crate) fn becomes_settled(&self) -> bool {
+    /// Looks whether the bin was used since the last look, and says once that it was not.
+    pub(crate) fn settle(&self) -> Settling {
         let (mut state, _) = self.lock();
         let uses = state.counts.refills + state.counts.flushes;
         if core::mem::replace(&mut state.seen_uses, uses) != uses {
             state.is_settled = false;
-            return false;
+            return Settling::Used;
         }
-        !core::mem::replace(&mut state.is_settled, true)
+        match core::mem::replace(&mut state.is_settled, true) {
+            true => Settling::Settled,
+            false => Settling::Due,
+        }
     }
 
     /// Gives pages without a used block inside slabs back; answers the bytes.
@@ -243,7 +268,9 @@ impl BinState {
         while count < into.len() {
             let Some(slab) = self.fullest_with_room() else { break };
             let before = slab.fullness(shape);
+            let purged_bytes = slab.purged_bytes(shape);
             count += slab.take(shape, &mut into[count..]);
+            self.retouched_bytes += purged_bytes - slab.purged_bytes(shape);
             self.relink(shape, slab, before);
         }
         self.counts.taken_blocks += count;
@@ -264,6 +291,8 @@ impl BinState {
         if slab.is_empty(shape) {
             self.unlink(slab, before);
             self.counts.slabs -= 1;
+            // The page heap takes the whole span for dirty, and so for resident.
+            self.retouched_bytes += slab.purged_bytes(shape);
             return Ok(true);
         }
         self.relink(shape, slab, before);

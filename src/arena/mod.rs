@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::size_class::{CLASS_COUNT, SizeClass};
 
-pub(crate) use bin::{Bin, BinContext, BinCounts, Refill};
+pub(crate) use bin::{Bin, BinContext, BinCounts, Refill, Settling};
 pub use set::ArenaMaxError;
 pub(crate) use set::{ARENAS_MAX, Arenas};
 

@@ -58,6 +58,8 @@ pub(crate) struct Taken {
     pub(crate) span: SpanPtr,
     /// Whether its pages are known to read as zero.
     pub(crate) is_zeroed: bool,
+    /// How many of its pages were not resident.
+    fresh: Pages,
 }
 
 /// What the page heap holds, in bytes.
@@ -112,7 +114,7 @@ impl<S: PageSource> PageHeap<S> {
             // A new segment is mapped for the first span only: the rest are a convenience.
             let taken = match count {
                 0 => self.take_locked(&mut spans, pages, 1, kind),
-                _ => spans.take(pages, 1, kind),
+                _ => spans.take(pages, 1, kind).and_then(|taken| self.admit(&mut spans, taken)),
             };
             match taken {
                 Some(taken) => *slot = Some(taken.span),
@@ -130,14 +132,27 @@ impl<S: PageSource> PageHeap<S> {
         kind: SpanKind,
     ) -> Option<Taken> {
         debug_assert!(pages != Pages::ZERO && pages.count() <= SEGMENT_PAGES);
-        if let Some(taken) = spans.take(pages, align, kind) {
+        let taken = spans
+            .take(pages, align, kind)
+            .or_else(|| spans.take_run(&self.segment_map, pages, align, kind))
+            .or_else(|| {
+                self.map_segment(spans)?;
+                spans.take(pages, align, kind)
+            })?;
+        self.admit(spans, taken)
+    }
+
+    /// Counts a span's fresh pages as resident; puts it back where the limit refuses them.
+    fn admit(&self, spans: &mut FreeSpans, taken: Taken) -> Option<Taken> {
+        if self.source.limits().add_resident(taken.fresh.bytes()) {
             return Some(taken);
         }
-        if let Some(taken) = spans.take_run(&self.segment_map, pages, align, kind) {
-            return Some(taken);
-        }
-        self.map_segment(spans)?;
-        spans.take(pages, align, kind)
+        let kind = if taken.is_zeroed { SpanKind::FreeRetained } else { spans.dirty_kind() };
+        spans.free(taken.span, taken.span.pages(), kind);
+        // Of a run across both kinds, what was retained is now dirty to the index.
+        let mislabelled_bytes = if taken.is_zeroed { 0 } else { taken.fresh.bytes() };
+        self.source.limits().count_resident(mislabelled_bytes);
+        None
     }
 
     /// Maps one more segment: capmalloc never reserves further ahead than that.
@@ -159,14 +174,17 @@ impl<S: PageSource> PageHeap<S> {
 
     /// Frees a span that `take` returned, whole.
     pub(crate) fn free(&self, span: SpanPtr) {
-        self.spans.lock().free(span, span.pages());
+        let mut spans = self.spans.lock();
+        let kind = spans.dirty_kind();
+        spans.free(span, span.pages(), kind);
     }
 
     /// Frees the spans of a list under one lock.
     pub(crate) fn free_many(&self, list: &[Option<SpanPtr>]) {
         let mut spans = self.spans.lock();
+        let kind = spans.dirty_kind();
         for span in list.iter().flatten() {
-            spans.free(*span, span.pages());
+            spans.free(*span, span.pages(), kind);
         }
     }
 
@@ -182,6 +200,9 @@ impl<S: PageSource> PageHeap<S> {
             return None;
         }
         let is_zeroed = next.kind() == SpanKind::FreeRetained;
+        if is_zeroed && !self.source.limits().add_resident(more.bytes()) {
+            return None;
+        }
         spans.remove(next);
         spans.split(next, more);
         spans.mark_taken(next, more);
@@ -198,7 +219,8 @@ impl<S: PageSource> PageHeap<S> {
         let segment = span.segment();
         let tail = segment.span(segment.index_of(span) + pages.count());
         set_ends(span, pages, SpanKind::Large);
-        spans.free(tail, rest);
+        let kind = spans.dirty_kind();
+        spans.free(tail, rest, kind);
     }
 
     pub(crate) fn stats(&self) -> PageHeapStats {
@@ -224,7 +246,9 @@ impl<S: PageSource> PageHeap<S> {
     ///
     /// Nothing that lies in them is used any more, and neither is the page heap.
     pub(crate) unsafe fn unmap_all(&self) {
-        let _spans = self.spans.lock();
+        let spans = self.spans.lock();
+        let resident = spans.active + spans.dirty_pages() + spans.purging;
+        self.source.limits().subtract_resident(resident.bytes());
         for segment in self.segment_map.segments() {
             self.segment_map.remove(segment);
             // SAFETY: the caller gives up all that lies in it.
@@ -276,7 +300,8 @@ impl FreeSpans {
         self.split(span, pages);
         self.mark_taken(span, pages);
         set_ends(span, pages, kind);
-        Some(Taken { span, is_zeroed })
+        let fresh = if is_zeroed { pages } else { Pages::ZERO };
+        Some(Taken { span, is_zeroed, fresh })
     }
 
     /// Takes a dirty span out, of this period if one fits: the last one's are due to be purged.
@@ -319,12 +344,12 @@ impl FreeSpans {
         self.active += pages;
     }
 
-    /// Makes `pages` from `span` on free, and dirty.
-    fn free(&mut self, span: SpanPtr, pages: Pages) {
+    /// Makes `pages` from `span` on free.
+    fn free(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
         let segment = span.segment();
         segment.mark_free(segment.index_of(span), pages);
         self.active -= pages;
-        self.join(span, pages, self.dirty_kind());
+        self.join(span, pages, kind);
     }
 
     /// Puts a span among the free ones, joined with free neighbours that are dirty or not as it is.

@@ -25,6 +25,14 @@ impl<S: PageSource> PageHeap<S> {
         Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
     }
 
+    /// Gives every dirty span back, and keeps the segments.
+    pub(crate) fn purge_dirty(&self) {
+        if self.has_dirty() {
+            self.purge_period(0);
+            self.purge_period(1);
+        }
+    }
+
     /// Gives back what was freed before the period that ends now, and begins the next.
     pub(crate) fn end_period(&self) -> Purged {
         let last = 1 - self.spans.lock().period;
@@ -50,8 +58,10 @@ impl<S: PageSource> PageHeap<S> {
             let done = batch.map(|span| span.map(|span| (span, self.purge_span(span))));
             let mut spans = self.spans.lock();
             for (span, purged) in done.into_iter().flatten() {
+                let purged_bytes = if purged { span.pages().bytes() } else { 0 };
                 spans.finish_purge(span, purged);
-                spans_bytes += if purged { span.pages().bytes() } else { 0 };
+                self.source.limits().subtract_resident(purged_bytes);
+                spans_bytes += purged_bytes;
             }
             if done.iter().flatten().any(|(_, purged)| !purged) {
                 return spans_bytes;
@@ -72,7 +82,8 @@ impl<S: PageSource> PageHeap<S> {
             if !segment.is_free() {
                 continue;
             }
-            spans.forget_segment(segment);
+            let dirty = spans.forget_segment(segment);
+            self.source.limits().subtract_resident(dirty.bytes());
             self.segment_map.remove(segment);
             // SAFETY: all of its pages were free, its spans left the index, and the map forgot it.
             unsafe { segment.unmap(&self.source) };
@@ -131,15 +142,18 @@ impl FreeSpans {
         self.join(span, span.pages(), kind);
     }
 
-    /// Takes all spans of a free segment out of the index.
-    fn forget_segment(&mut self, segment: SegmentPtr) {
+    /// Takes all spans of a free segment out of the index; answers how many pages were dirty.
+    fn forget_segment(&mut self, segment: SegmentPtr) -> Pages {
+        let mut dirty = Pages::ZERO;
         let mut index = 0;
         while index < SEGMENT_PAGES {
             let span = segment.span(index);
             index += span.pages().count();
+            dirty += if span.kind().is_dirty() { span.pages() } else { Pages::ZERO };
             self.remove(span);
         }
         self.segment_count -= 1;
         self.segments_released += 1;
+        dirty
     }
 }

@@ -28,22 +28,27 @@ impl FreeSpans {
             let run = segment.find_free_run(pages, align);
             run.filter(|_| segment.free_pages() >= pages).map(|first| (segment, first))
         })?;
-        let is_zeroed = self.gather(segment, first, pages);
+        let fresh = self.gather(segment, first, pages);
         let span = segment.span(first);
         self.mark_taken(span, pages);
         set_ends(span, pages, kind);
-        Some(Taken { span, is_zeroed })
+        Some(Taken { span, is_zeroed: fresh == pages, fresh })
     }
 
     /// Takes all free spans that touch the run out of the index, and puts back what lies outside.
-    fn gather(&mut self, segment: SegmentPtr, first: usize, pages: Pages) -> bool {
+    ///
+    /// Answers how many of the run's pages were retained.
+    fn gather(&mut self, segment: SegmentPtr, first: usize, pages: Pages) -> Pages {
         let end = first + pages.count();
-        let mut is_zeroed = true;
+        let mut fresh = Pages::ZERO;
         let mut span = self.free_span_over(segment, first);
         loop {
             let (start, length) = (segment.index_of(span), span.pages().count());
             let span_kind = span.kind();
-            is_zeroed &= span_kind == SpanKind::FreeRetained;
+            if span_kind == SpanKind::FreeRetained {
+                let overlap = end.min(start + length) - first.max(start);
+                fresh += Pages::new(overlap as u32);
+            }
             self.remove(span);
             if start < first {
                 self.insert(span, Pages::new((first - start) as u32), span_kind);
@@ -53,7 +58,7 @@ impl FreeSpans {
                 self.insert(rest, Pages::new((start + length - end) as u32), span_kind);
             }
             if start + length >= end {
-                return is_zeroed;
+                return fresh;
             }
             span = segment.span(start + length);
         }
