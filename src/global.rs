@@ -183,6 +183,10 @@ fn start(config: &Config) {
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
         EXIT_KEY.store(key + 1, Relaxed);
     }
+    // SAFETY: the handlers have the signature asked for and live as long as the program. Being
+    // registered at the first allocation of all, they enclose those of everyone else: theirs may
+    // allocate.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     if settings.stats_at_exit {
         // SAFETY: the function takes and returns nothing and lives as long as the program.
         unsafe { libc::atexit(write_stats_at_exit) };
@@ -201,6 +205,20 @@ fn watch_exit(slot: &ThreadSlot) -> bool {
 extern "C" fn thread_ends(_slot: *mut c_void) {
     // Thread-locals without a destructor of their own live as long as the thread.
     SLOT.with(|slot| HEAP.detach(slot));
+}
+
+extern "C" fn before_fork() {
+    HEAP.prepare_fork();
+}
+
+extern "C" fn after_fork() {
+    // SAFETY: the kernel's copy was made between `before_fork` and this, in this thread.
+    unsafe { HEAP.finish_fork() };
+}
+
+extern "C" fn after_fork_in_child() {
+    after_fork();
+    HEAP.note_child();
 }
 
 extern "C" fn write_stats_at_exit() {

@@ -205,6 +205,19 @@ impl Huge {
         }
     }
 
+    /// Takes the table's lock for a fork.
+    pub(crate) fn hold_for_fork(&self) {
+        self.table.hold_for_fork();
+    }
+
+    /// # Safety
+    ///
+    /// As [`Mutex::release_after_fork`].
+    pub(crate) unsafe fn release_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.table.release_after_fork() };
+    }
+
     /// Unmaps every huge allocation.
     ///
     /// # Safety

@@ -27,6 +27,7 @@ mod arena;
 mod config;
 mod counted_source;
 mod decay;
+mod fork;
 mod global;
 mod huge;
 mod limits;

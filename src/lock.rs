@@ -140,6 +140,36 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
         }
     }
 
+    /// Takes the lock to hold it across a fork, where no guard can.
+    ///
+    /// Ranks are not noted: the fork takes every lock there is, in their order.
+    pub(crate) fn hold_for_fork(&self) {
+        // SAFETY: the raw lock is used as a lock, and released by `release_after_fork` alone.
+        unsafe { self.0.raw() }.lock();
+    }
+
+    /// What the lock guards, for one who holds it across a fork.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread holds the lock by [`hold_for_fork`](Self::hold_for_fork), and changes
+    /// nothing.
+    pub(crate) unsafe fn peek(&self) -> &T {
+        // SAFETY: the caller holds the lock, so nobody else changes the value meanwhile.
+        unsafe { &*self.0.data_ptr() }
+    }
+
+    /// Releases what [`hold_for_fork`](Self::hold_for_fork) took, in the parent or in the child.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread, or in the child the thread it was copied from, holds the lock so.
+    pub(crate) unsafe fn release_after_fork(&self) {
+        // SAFETY: the caller holds the lock, and there is no guard. In the child the word may say
+        // that somebody waits; nobody does, and a wake is harmless.
+        unsafe { self.0.force_unlock() };
+    }
+
     fn lock_beside(&self) -> MutexGuard<'_, T> {
         MutexGuard { inner: self.0.lock(), _rank: HeldRank::NONE }
     }

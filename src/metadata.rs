@@ -123,6 +123,19 @@ impl Metadata {
         unsafe { source.unmap(record, bytes) };
     }
 
+    /// Takes the lock for a fork.
+    pub(crate) fn hold_for_fork(&self) {
+        self.pools.hold_for_fork();
+    }
+
+    /// # Safety
+    ///
+    /// As [`Mutex::release_after_fork`].
+    pub(crate) unsafe fn release_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.pools.release_after_fork() };
+    }
+
     /// Bytes of records' pages that are resident.
     pub(crate) fn resident_bytes(&self) -> usize {
         self.pools.lock().touched_bytes

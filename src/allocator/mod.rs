@@ -19,7 +19,7 @@ mod small;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Release};
-use core::sync::atomic::{AtomicPtr, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 use crate::arena::policy::{ArenaPolicy, PerThread};
 use crate::arena::{ArenaMaxError, Arenas};
@@ -52,6 +52,8 @@ pub(crate) struct Allocator<S> {
     huge: Huge,
     /// How often the soft limit on resident memory was passed and answered by a trim.
     soft_limit_answers: AtomicUsize,
+    /// Whether this is a forked child that still has caches of its parent's other threads.
+    has_orphans: AtomicBool,
     /// Null for the default; else a record in the metadata that holds the reference.
     policy: AtomicPtr<PolicyRef>,
 }
@@ -108,6 +110,7 @@ impl<S: PageSource> Allocator<S> {
             decay,
             huge: Huge::new(),
             soft_limit_answers: AtomicUsize::new(0),
+            has_orphans: AtomicBool::new(false),
             policy: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -164,7 +167,11 @@ impl<S: PageSource> Allocator<S> {
         &self.huge
     }
 
-    fn magazines(&self) -> Magazines<'_, S> {
+    pub(crate) fn has_orphans(&self) -> &AtomicBool {
+        &self.has_orphans
+    }
+
+    pub(crate) fn magazines(&self) -> Magazines<'_, S> {
         let source = self.page_heap.source();
         Magazines { metadata: &self.metadata, source, budget: &self.budget }
     }

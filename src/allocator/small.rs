@@ -64,6 +64,7 @@ impl<S: PageSource> Allocator<S> {
 
     /// The calling thread's cache, made if the thread is new; `None` for one that goes without.
     fn cache_for<'slot>(&self, slot: &'slot ThreadSlot) -> Option<&'slot ThreadCache> {
+        self.adopt_orphans(slot);
         match slot.state() {
             ThreadState::Attached => ThreadCache::of(slot),
             ThreadState::Fresh => self.attach(slot),
@@ -279,7 +280,7 @@ impl<S: PageSource> Allocator<S> {
         }
     }
 
-    fn leave(&self, arena: usize) {
+    pub(crate) fn leave(&self, arena: usize) {
         if let Some(arena) = self.arenas.get(arena) {
             arena.leave();
         }

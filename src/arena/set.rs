@@ -193,6 +193,44 @@ impl Arenas {
         Ok(())
     }
 
+    /// Takes the set's lock for a fork, so that no arena comes or goes.
+    pub(crate) fn hold_set_for_fork(&self) {
+        self.change.hold_for_fork();
+    }
+
+    /// Takes the locks of every bin, for a fork; the set's is held.
+    pub(crate) fn hold_bins_for_fork(&self) {
+        self.for_each_bin(|bin| bin.hold_for_fork());
+    }
+
+    /// Releases the bins' locks after a fork.
+    ///
+    /// # Safety
+    ///
+    /// [`hold_bins_for_fork`](Self::hold_bins_for_fork) took them, in this thread or its original.
+    pub(crate) unsafe fn release_bins_after_fork(&self) {
+        // SAFETY: the caller's promise; no arena came or went while the set's lock was held.
+        self.for_each_bin(|bin| unsafe { bin.release_after_fork() });
+    }
+
+    /// Releases the set's lock after a fork.
+    ///
+    /// # Safety
+    ///
+    /// [`hold_set_for_fork`](Self::hold_set_for_fork) took it, in this thread or its original.
+    pub(crate) unsafe fn release_set_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.change.release_after_fork() };
+    }
+
+    fn for_each_bin(&self, mut visit: impl FnMut(&super::Bin)) {
+        for arena in (0..ARENAS_MAX).map_while(|index| self.get(index)) {
+            for class in SizeClass::all() {
+                visit(arena.bin(class));
+            }
+        }
+    }
+
     /// Gives every record back.
     ///
     /// # Safety

@@ -223,6 +223,19 @@ impl<S: PageSource> PageHeap<S> {
         spans.free(tail, rest, kind);
     }
 
+    /// Takes the lock for a fork.
+    pub(crate) fn hold_for_fork(&self) {
+        self.spans.hold_for_fork();
+    }
+
+    /// # Safety
+    ///
+    /// As [`Mutex::release_after_fork`].
+    pub(crate) unsafe fn release_after_fork(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.spans.release_after_fork() };
+    }
+
     pub(crate) fn stats(&self) -> PageHeapStats {
         let spans = self.spans.lock();
         let descriptors_bytes: usize =

@@ -209,6 +209,26 @@ impl ThreadCache {
     }
 }
 
+impl ThreadCache {
+    /// Frees the cache of a thread that does not exist in this process, after `drain`.
+    ///
+    /// # Safety
+    ///
+    /// The cache was taken off the registry, and its owner is gone.
+    pub(crate) unsafe fn free_orphan<S: PageSource>(
+        cache: NonNull<ThreadCache>,
+        magazines: &Magazines<'_, S>,
+        drain: impl FnOnce(&mut LockedCache<'_>),
+    ) {
+        // SAFETY: nobody else can reach the cache; it was made by `attach`.
+        unsafe {
+            drain(&mut cache.as_ref().lock());
+            let bytes = size_of::<ThreadCache>();
+            magazines.metadata.give(magazines.source, cache.cast(), bytes);
+        }
+    }
+}
+
 impl<'cache> LockedCache<'cache> {
     /// Lets the owner's fast path use the cache; called by the owner.
     pub(crate) fn show(&self, slot: &ThreadSlot) {

@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::ThreadCache;
+use super::{ThreadCache, ThreadSlot};
 use crate::lock::{Mutex, MutexGuard, rank};
 
 /// The caches of all threads that have one.
@@ -47,10 +47,45 @@ impl CacheRegistry {
     }
 }
 
+impl CacheRegistry {
+    /// Takes the registry's lock and every cache's for a fork.
+    ///
+    /// A cache's owner may be on its fast path at that moment. In the child, which lacks the
+    /// owner, its bins are whole all the same: a length is stored after the block it counts.
+    pub(crate) fn hold_for_fork(&self) {
+        self.lists.hold_for_fork();
+        // SAFETY: the lock was just taken, and nobody else has it.
+        let lists = unsafe { self.lists.peek() };
+        lists.iter().for_each(|cache| cache.owned.hold_for_fork());
+    }
+
+    /// Releases what [`hold_for_fork`](Self::hold_for_fork) took.
+    ///
+    /// # Safety
+    ///
+    /// It was taken so, in this thread or the one it was copied from.
+    pub(crate) unsafe fn release_after_fork(&self) {
+        // SAFETY: the caller holds the registry's lock and every cache's.
+        unsafe {
+            let lists = self.lists.peek();
+            lists.iter().for_each(|cache| cache.owned.release_after_fork());
+            self.lists.release_after_fork();
+        }
+    }
+}
+
 impl CacheLists {
     /// Threads that have a cache.
     pub(crate) fn count(&self) -> usize {
         self.warm.count + self.cold.count
+    }
+
+    /// Takes out a cache that is not of the thread with this slot, if there is one.
+    pub(crate) fn take_other(&mut self, slot: &ThreadSlot) -> Option<NonNull<ThreadCache>> {
+        let cache = self.iter().find(|cache| !cache.belongs_to(slot)).map(NonNull::from_ref)?;
+        // SAFETY: found on one of the lists just now.
+        unsafe { self.remove(cache) };
+        Some(cache)
     }
 
     pub(crate) fn warm_count(&self) -> usize {

@@ -1,0 +1,74 @@
+//! Fork: a child that can allocate at once, from whichever thread forked.
+//!
+//! Before the fork the forking thread takes every lock, in the order of their ranks, so that no
+//! structure is caught half-way; after it, parent and child each release them. The child lacks all
+//! other threads: their caches are drained there, at its first slow path rather than in the
+//! handler, because most children call `exec` and never get to one.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::allocator::Allocator;
+use crate::page_source::PageSource;
+use crate::thread_cache::{ThreadCache, ThreadSlot};
+
+impl<S: PageSource> Allocator<S> {
+    /// Takes every lock, outermost first.
+    pub(crate) fn prepare_fork(&self) {
+        self.arenas().hold_set_for_fork();
+        self.caches().hold_for_fork();
+        self.arenas().hold_bins_for_fork();
+        self.huge().hold_for_fork();
+        self.page_heap().hold_for_fork();
+        self.metadata().hold_for_fork();
+    }
+
+    /// Releases every lock, innermost first; in the parent, or as the child's first step.
+    ///
+    /// # Safety
+    ///
+    /// [`prepare_fork`](Self::prepare_fork) took them, in this thread or the one it was copied
+    /// from.
+    pub(crate) unsafe fn finish_fork(&self) {
+        // SAFETY: the caller's promise, for each part in turn.
+        unsafe {
+            self.metadata().release_after_fork();
+            self.page_heap().release_after_fork();
+            self.huge().release_after_fork();
+            self.arenas().release_bins_after_fork();
+            self.caches().release_after_fork();
+            self.arenas().release_set_after_fork();
+        }
+    }
+
+    /// Notes that only the calling thread exists; the child's second step.
+    pub(crate) fn note_child(&self) {
+        self.has_orphans().store(true, Relaxed);
+    }
+
+    /// Drains and frees the caches of threads that the fork left behind, if there are any.
+    #[inline]
+    pub(crate) fn adopt_orphans(&self, slot: &ThreadSlot) {
+        if self.has_orphans().load(Relaxed) {
+            self.adopt_orphans_slow(slot);
+        }
+    }
+
+    #[cold]
+    fn adopt_orphans_slow(&self, slot: &ThreadSlot) {
+        // The first to come takes on all: until another thread is made there is no other, and one
+        // made before this point would have come by here itself.
+        if !self.has_orphans().swap(false, Relaxed) {
+            return;
+        }
+        loop {
+            let Some(orphan) = self.caches().lock().take_other(slot) else { break };
+            // SAFETY: just taken off the registry; its owner was another thread of the parent.
+            unsafe {
+                ThreadCache::free_orphan(orphan, &self.magazines(), |locked| {
+                    self.drain(locked);
+                    self.leave(locked.state.arena);
+                });
+            }
+        }
+    }
+}
