@@ -40,28 +40,27 @@ impl<S: PageSource> Allocator<S> {
         }
     }
 
-    /// Notes that only the calling thread exists; the child's second step.
-    pub(crate) fn note_child(&self) {
-        self.has_orphans().store(true, Relaxed);
+    /// Sets the caches of all other threads aside; the child's second step, in its one thread.
+    pub(crate) fn note_child(&self, slot: &ThreadSlot) {
+        let mut caches = self.caches().lock();
+        caches.orphan_all_but(ThreadCache::of(slot));
+        self.has_orphans().store(caches.has_orphans(), Relaxed);
     }
 
     /// Drains and frees the caches of threads that the fork left behind, if there are any.
     #[inline]
-    pub(crate) fn adopt_orphans(&self, slot: &ThreadSlot) {
+    pub(crate) fn adopt_orphans(&self) {
         if self.has_orphans().load(Relaxed) {
-            self.adopt_orphans_slow(slot);
+            self.adopt_orphans_slow();
         }
     }
 
     #[cold]
-    fn adopt_orphans_slow(&self, slot: &ThreadSlot) {
-        // The first to come takes on all: until another thread is made there is no other, and one
-        // made before this point would have come by here itself.
-        if !self.has_orphans().swap(false, Relaxed) {
-            return;
-        }
+    fn adopt_orphans_slow(&self) {
+        // Relaxed: the orphans are found under the registry's lock; this only saves taking it.
+        self.has_orphans().store(false, Relaxed);
         loop {
-            let Some(orphan) = self.caches().lock().take_other(slot) else { break };
+            let Some(orphan) = self.caches().lock().take_orphan() else { break };
             // SAFETY: just taken off the registry; its owner was another thread of the parent.
             unsafe {
                 ThreadCache::free_orphan(orphan, &self.magazines(), |locked| {

@@ -15,7 +15,7 @@ use crate::allocator::Allocator;
 use crate::arena::ArenaMaxError;
 use crate::config::{Config, Settings};
 use crate::os::{OsPages, environment, membarrier, message};
-use crate::size_class::{CLASS_COUNT, SizeClass};
+use crate::size_class::{CLASS_COUNT, GRAIN_BYTES, SizeClass};
 use crate::stats::Stats;
 use crate::thread_cache::{ThreadSlot, ThreadState};
 use crate::trim::Trimmed;
@@ -70,6 +70,23 @@ impl CapMalloc {
         CapMalloc { config }
     }
 
+    #[inline(always)]
+    fn alloc_small(&self, class: SizeClass) -> *mut u8 {
+        match SLOT.with(|slot| slot.pop(class)) {
+            Some(block) => block.as_ptr(),
+            None => self.alloc_small_slow(class),
+        }
+    }
+
+    /// The same as `alloc` for stricter alignments, out of the way of the many that have none.
+    #[inline(never)]
+    fn alloc_aligned(&self, layout: Layout) -> *mut u8 {
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => self.alloc_small(class),
+            None => self.alloc_big(layout),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn alloc_small_slow(&self, class: SizeClass) -> *mut u8 {
@@ -94,11 +111,11 @@ impl CapMalloc {
 unsafe impl GlobalAlloc for CapMalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match SizeClass::of(layout.size(), layout.align()) {
-            Some(class) => match SLOT.with(|slot| slot.pop(class)) {
-                Some(block) => block.as_ptr(),
-                None => self.alloc_small_slow(class),
-            },
+        if layout.align() > GRAIN_BYTES {
+            return self.alloc_aligned(layout);
+        }
+        match SizeClass::of_unaligned(layout.size()) {
+            Some(class) => self.alloc_small(class),
             None => self.alloc_big(layout),
         }
     }
@@ -107,13 +124,11 @@ unsafe impl GlobalAlloc for CapMalloc {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: the caller gives a block up that `alloc` gave out, so it is not null.
         let block = unsafe { NonNull::new_unchecked(pointer) };
-        match SizeClass::of(layout.size(), layout.align()) {
-            Some(class) => {
-                // SAFETY: the caller's promise; the class is a pure function of the layout.
-                if !SLOT.with(|slot| unsafe { slot.push(class, block) }) {
-                    dealloc_small_slow(block, class);
-                }
-            }
+        if layout.align() > GRAIN_BYTES {
+            return dealloc_aligned(block, layout);
+        }
+        match SizeClass::of_unaligned(layout.size()) {
+            Some(class) => dealloc_small(block, class),
             None => HEAP.dealloc_big(block, layout),
         }
     }
@@ -138,6 +153,24 @@ unsafe impl GlobalAlloc for CapMalloc {
 
 fn as_pointer(block: Option<NonNull<u8>>) -> *mut u8 {
     block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+}
+
+#[inline(always)]
+fn dealloc_small(block: NonNull<u8>, class: SizeClass) {
+    // SAFETY: reached from `dealloc` alone, with its caller's promise; the class is a pure
+    // function of the layout.
+    if !SLOT.with(|slot| unsafe { slot.push(class, block) }) {
+        dealloc_small_slow(block, class);
+    }
+}
+
+/// The same as `dealloc` for stricter alignments.
+#[inline(never)]
+fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
+    match SizeClass::of(layout.size(), layout.align()) {
+        Some(class) => dealloc_small(block, class),
+        None => HEAP.dealloc_big(block, layout),
+    }
 }
 
 #[cold]
@@ -218,7 +251,7 @@ extern "C" fn after_fork() {
 
 extern "C" fn after_fork_in_child() {
     after_fork();
-    HEAP.note_child();
+    SLOT.with(|slot| HEAP.note_child(slot));
 }
 
 extern "C" fn write_stats_at_exit() {

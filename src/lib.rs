@@ -14,9 +14,9 @@
 //! ```
 //!
 //! Settings come from [`Config`] and, over it, from the environment: `CAPMALLOC_ARENA_MAX` (or
-//! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET` and
-//! `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are [`set_arena_max`], [`trim`] and
-//! [`stats`].
+//! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET`,
+//! `CAPMALLOC_DECAY_MS` and `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are
+//! [`set_arena_max`], [`set_decay`], [`trim`] and [`stats`].
 //!
 //! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.
 

@@ -16,7 +16,7 @@ pub(crate) const CLASS_COUNT: usize = 80;
 pub(crate) const SMALL_MAX_BYTES: usize = 32 * 1024;
 
 /// The class-table's step: every class is a multiple of it.
-const GRAIN_BYTES: usize = 8;
+pub(crate) const GRAIN_BYTES: usize = 8;
 
 /// Blocks in the widest slab: one page of 8-byte blocks.
 pub(crate) const SLAB_BLOCKS_MAX: usize = PAGE_BYTES / GRAIN_BYTES;
@@ -43,12 +43,16 @@ impl SizeClass {
     #[inline(always)]
     pub(crate) const fn of(size: usize, align: usize) -> Option<SizeClass> {
         if align <= GRAIN_BYTES {
-            if size <= SMALL_MAX_BYTES {
-                return Some(SizeClass::of_small(size));
-            }
-            return None;
+            SizeClass::of_unaligned(size)
+        } else {
+            SizeClass::of_aligned(size, align)
         }
-        SizeClass::of_aligned(size, align)
+    }
+
+    /// The class of a request whose alignment every class has, up to [`GRAIN_BYTES`].
+    #[inline(always)]
+    pub(crate) const fn of_unaligned(size: usize) -> Option<SizeClass> {
+        if size <= SMALL_MAX_BYTES { Some(SizeClass::of_small(size)) } else { None }
     }
 
     /// The class of a size already known to be small and aligned to no more than eight bytes.

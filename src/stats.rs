@@ -130,11 +130,17 @@ type ClassTotals = [BinSnapshot; CLASS_COUNT];
 impl<S: PageSource> Allocator<S> {
     /// Collects the heap's figures.
     pub(crate) fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
         let mut totals: ClassTotals = [BinSnapshot::default(); CLASS_COUNT];
-        for index in 0..self.arenas().open() {
+        let open = self.arenas().open();
+        // All room is made before the first figure is taken: the lists may lie in this very heap.
+        let mut stats = Stats {
+            arenas: (0..open).map(|_| ArenaStats::with_room()).collect(),
+            classes: Vec::with_capacity(CLASS_COUNT),
+            ..Stats::default()
+        };
+        for (index, figures) in stats.arenas.iter_mut().enumerate() {
             if let Some(arena) = self.arenas().get(index) {
-                stats.arenas.push(ArenaStats::of(&arena, &mut totals));
+                figures.collect(&arena, &mut totals);
             }
         }
         self.add_classes(&mut stats, &totals);
@@ -195,21 +201,24 @@ impl<S: PageSource> Allocator<S> {
 }
 
 impl ArenaStats {
-    fn of(arena: &crate::arena::Arena, totals: &mut ClassTotals) -> ArenaStats {
-        let mut stats = ArenaStats { threads: arena.threads(), ..ArenaStats::default() };
+    fn with_room() -> ArenaStats {
+        ArenaStats { classes: Vec::with_capacity(CLASS_COUNT), ..ArenaStats::default() }
+    }
+
+    fn collect(&mut self, arena: &crate::arena::Arena, totals: &mut ClassTotals) {
+        self.threads = arena.threads();
         for class in SizeClass::all() {
             let bin = arena.snapshot(class);
             totals[class.index()].add(&bin);
-            stats.slab_bytes += bin.counts.slabs * class.shape().pages().bytes();
-            stats.refills += bin.counts.refills;
-            stats.flushes += bin.counts.flushes;
-            stats.lock_acquisitions += bin.counts.lock_acquisitions;
-            stats.lock_contentions += bin.counts.lock_contentions;
+            self.slab_bytes += bin.counts.slabs * class.shape().pages().bytes();
+            self.refills += bin.counts.refills;
+            self.flushes += bin.counts.flushes;
+            self.lock_acquisitions += bin.counts.lock_acquisitions;
+            self.lock_contentions += bin.counts.lock_contentions;
             if bin.counts.slabs > 0 {
-                stats.classes.push(ClassStats::of(class, &bin, 0));
+                self.classes.push(ClassStats::of(class, &bin, 0));
             }
         }
-        stats
     }
 }
 

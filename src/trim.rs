@@ -42,6 +42,7 @@ impl Trimmed {
 impl<S: PageSource> Allocator<S> {
     /// Trims the heap, front to back: caches of all threads, depots, slabs, spans, segments.
     pub(crate) fn trim(&self, slot: &ThreadSlot) -> Trimmed {
+        self.adopt_orphans();
         let own_bytes = self.flush_own_cache(slot);
         let mut trimmed =
             Trimmed { thread_cache_bytes: own_bytes + self.reclaim_all(), ..Trimmed::default() };

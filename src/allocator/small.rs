@@ -64,7 +64,7 @@ impl<S: PageSource> Allocator<S> {
 
     /// The calling thread's cache, made if the thread is new; `None` for one that goes without.
     fn cache_for<'slot>(&self, slot: &'slot ThreadSlot) -> Option<&'slot ThreadCache> {
-        self.adopt_orphans(slot);
+        self.adopt_orphans();
         match slot.state() {
             ThreadState::Attached => ThreadCache::of(slot),
             ThreadState::Fresh => self.attach(slot),

@@ -46,8 +46,8 @@ impl ArenaView<'_> {
 
 /// Decides which arena a thread takes its blocks from.
 ///
-/// The answer is an index. One past the open arenas opens a new one while the cap allows it; any
-/// other is brought into range by the remainder, so no answer can exceed the cap.
+/// The answer is an index. One that is not open opens the next arena while the cap allows it, and
+/// is brought into range by the remainder otherwise, so no answer can exceed the cap.
 ///
 /// A policy is asked outside all locks. It may allocate, from an arena without a cache, but it
 /// should be quick: `reassign` runs at every refill.

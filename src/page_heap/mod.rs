@@ -359,6 +359,7 @@ impl FreeSpans {
 
     /// Makes `pages` from `span` on free.
     fn free(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
+        forget_ends(span, pages);
         let segment = span.segment();
         segment.mark_free(segment.index_of(span), pages);
         self.active -= pages;
@@ -410,6 +411,19 @@ impl FreeSpans {
         let index = segment.index_of(span);
         let tail = (index > 0).then(|| segment.span(index - 1))?;
         tail.kind().is_free().then(|| segment.span(index - tail.pages().count()))
+    }
+}
+
+/// Clears what a span's descriptors say, so that no stale head is taken for a live one when a
+/// pointer is given back a second time.
+fn forget_ends(span: SpanPtr, pages: Pages) {
+    let segment = span.segment();
+    let first = segment.index_of(span);
+    let was_slab = span.kind() == SpanKind::Slab;
+    span.set_kind(SpanKind::Inside);
+    if was_slab {
+        (first..first + pages.count())
+            .for_each(|page| segment.span(page).set_kind(SpanKind::Inside));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Cache bins: one class's stack of free blocks in one thread's cache.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicPtr, AtomicU32};
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::metadata::Metadata;
 use crate::size_class::SizeClass;
@@ -19,19 +19,24 @@ const START_BLOCKS_MAX: usize = 8;
 /// Pointers in the smallest magazine.
 const MAGAZINE_MIN: usize = 8;
 
-/// A magazine, how many blocks are in it and how many may be.
+/// A magazine between two bounds, and a pointer past the block on top.
+///
+/// Pointers rather than a length and a capacity: to take or put a block is to compare one pointer,
+/// move it by one entry, and use it. In a bin without a magazine all three are null, so it is both
+/// empty and full.
 ///
 /// The fields are written by the owner, on its fast path or under the cache's lock, and by a
 /// reclaimer that holds the lock and has seen the owner idle. They are atomics, read and written
 /// with Relaxed, so that `stats` may look at any time; the handshake in [`super::slot`] orders the
 /// rest.
 ///
-/// Invariant: `len <= capacity`, and `magazine` holds at least `capacity` pointers.
+/// Invariant: `bottom <= top <= limit`, all in one magazine, whose entries from `bottom` to `top`
+/// are free blocks.
 #[derive(Debug)]
 pub(crate) struct CacheBin {
-    magazine: AtomicPtr<*mut u8>,
-    len: AtomicU32,
-    capacity: AtomicU32,
+    top: AtomicPtr<*mut u8>,
+    bottom: AtomicPtr<*mut u8>,
+    limit: AtomicPtr<*mut u8>,
 }
 
 /// How many blocks of a class a bin may come to hold.
@@ -52,18 +57,25 @@ pub(super) fn magazine_bytes(capacity: usize) -> usize {
 impl CacheBin {
     pub(super) const fn new() -> Self {
         CacheBin {
-            magazine: AtomicPtr::new(core::ptr::null_mut()),
-            len: AtomicU32::new(0),
-            capacity: AtomicU32::new(0),
+            top: AtomicPtr::new(core::ptr::null_mut()),
+            bottom: AtomicPtr::new(core::ptr::null_mut()),
+            limit: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
 
+    /// Free blocks in the bin; a guess while its owner is at work.
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Relaxed) as usize
+        self.entries_below(&self.top)
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity.load(Relaxed) as usize
+        self.entries_below(&self.limit)
+    }
+
+    fn entries_below(&self, bound: &AtomicPtr<*mut u8>) -> usize {
+        let bytes = bound.load(Relaxed).addr().saturating_sub(self.bottom.load(Relaxed).addr());
+        // Two looks at a bin that moves to another magazine meanwhile may be far apart.
+        (bytes / size_of::<*mut u8>()).min(BLOCKS_MAX)
     }
 
     /// Takes the block on top.
@@ -73,16 +85,18 @@ impl CacheBin {
     /// The caller is the owner between the handshake's two stores, or holds the cache's lock.
     #[inline(always)]
     pub(super) unsafe fn pop(&self) -> Option<NonNull<u8>> {
-        let len = self.len.load(Relaxed);
-        if len == 0 {
+        let top = self.top.load(Relaxed);
+        if top == self.bottom.load(Relaxed) {
             return None;
         }
-        // SAFETY: `len` entries of the magazine are written, and no entry is null: they came from
-        // a slab or from a user's live block. The caller is the only one at work here.
-        let block =
-            unsafe { NonNull::new_unchecked(*self.magazine.load(Relaxed).add(len as usize - 1)) };
-        self.len.store(len - 1, Relaxed);
-        Some(block)
+        // SAFETY: above `bottom` the entry below `top` is written, and no entry is null: they came
+        // from a slab or from a user's live block. The caller is the only one at work here.
+        unsafe {
+            let top = top.sub(1);
+            let block = NonNull::new_unchecked(*top);
+            self.top.store(top, Relaxed);
+            Some(block)
+        }
     }
 
     /// Puts a block on top; `false` where the bin is full.
@@ -92,13 +106,16 @@ impl CacheBin {
     /// As [`pop`](Self::pop); and the block is free, of this bin's class, and in no other hands.
     #[inline(always)]
     pub(super) unsafe fn push(&self, block: NonNull<u8>) -> bool {
-        let len = self.len.load(Relaxed);
-        if len == self.capacity.load(Relaxed) {
+        let top = self.top.load(Relaxed);
+        if top == self.limit.load(Relaxed) {
             return false;
         }
-        // SAFETY: the magazine holds `capacity` entries, more than `len`; as in `pop`.
-        unsafe { *self.magazine.load(Relaxed).add(len as usize) = block.as_ptr() };
-        self.len.store(len + 1, Relaxed);
+        // SAFETY: below `limit` the magazine has an entry at `top`; as in `pop`.
+        unsafe {
+            *top = block.as_ptr();
+            // Release, so that a fork at this moment copies no count without its block.
+            self.top.store(top.add(1), Release);
+        }
         true
     }
 
@@ -107,6 +124,7 @@ impl CacheBin {
     /// # Safety
     ///
     /// The cache's lock is held, and no other slice of this magazine is in use.
+    #[allow(clippy::mut_from_ref, reason = "the magazine is not part of the bin it hangs from")]
     pub(super) unsafe fn entries(&self, count: usize) -> &mut [*mut u8] {
         debug_assert!(count <= self.capacity());
         if count == 0 {
@@ -114,12 +132,13 @@ impl CacheBin {
         }
         // SAFETY: the magazine holds `capacity` initialised entries (fresh storage is zeroed, and
         // null is a valid pointer value); the caller has them to itself.
-        unsafe { core::slice::from_raw_parts_mut(self.magazine.load(Relaxed), count) }
+        unsafe { core::slice::from_raw_parts_mut(self.bottom.load(Relaxed), count) }
     }
 
     pub(super) fn set_len(&self, len: usize) {
         debug_assert!(len <= self.capacity());
-        self.len.store(len as u32, Relaxed);
+        // Wrapping, for a bin without a magazine adds nothing to null.
+        self.top.store(self.bottom.load(Relaxed).wrapping_add(len), Relaxed);
     }
 
     /// Drops the oldest `count` entries, which somebody else took, from the bottom.
@@ -143,16 +162,19 @@ impl CacheBin {
     }
 
     pub(super) fn magazine(&self) -> Option<NonNull<*mut u8>> {
-        NonNull::new(self.magazine.load(Relaxed))
+        NonNull::new(self.bottom.load(Relaxed))
     }
 
-    /// Sets storage and capacity; the entries have been moved already.
+    /// Sets storage and capacity, and keeps the length; the entries have been moved already.
     ///
     /// # Safety
     ///
-    /// As [`entries`](Self::entries); the storage holds `capacity` initialised pointers.
+    /// As [`entries`](Self::entries); the storage holds `capacity` initialised pointers, at least
+    /// as many as are in the bin.
     pub(super) unsafe fn set_magazine(&self, magazine: *mut *mut u8, capacity: usize) {
-        self.magazine.store(magazine, Relaxed);
-        self.capacity.store(capacity as u32, Relaxed);
+        let len = self.len();
+        self.bottom.store(magazine, Relaxed);
+        self.limit.store(magazine.wrapping_add(capacity), Relaxed);
+        self.set_len(len);
     }
 }

@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{ThreadCache, ThreadSlot};
+use super::ThreadCache;
 use crate::lock::{Mutex, MutexGuard, rank};
 
 /// The caches of all threads that have one.
@@ -21,6 +21,8 @@ pub(crate) struct CacheRegistry {
 pub(crate) struct CacheLists {
     warm: CacheList,
     cold: CacheList,
+    /// In a forked child: caches of threads that exist in the parent alone.
+    orphans: CacheList,
 }
 
 /// A list of caches, linked both ways.
@@ -37,7 +39,11 @@ unsafe impl Send for CacheList {}
 impl CacheRegistry {
     pub(crate) const fn new() -> Self {
         CacheRegistry {
-            lists: Mutex::new(CacheLists { warm: CacheList::new(), cold: CacheList::new() }),
+            lists: Mutex::new(CacheLists {
+                warm: CacheList::new(),
+                cold: CacheList::new(),
+                orphans: CacheList::new(),
+            }),
         }
     }
 
@@ -51,12 +57,13 @@ impl CacheRegistry {
     /// Takes the registry's lock and every cache's for a fork.
     ///
     /// A cache's owner may be on its fast path at that moment. In the child, which lacks the
-    /// owner, its bins are whole all the same: a length is stored after the block it counts.
+    /// owner, its bins are whole all the same: `top` is stored with Release after the block that
+    /// it counts, and so is copied with it.
     pub(crate) fn hold_for_fork(&self) {
         self.lists.hold_for_fork();
         // SAFETY: the lock was just taken, and nobody else has it.
         let lists = unsafe { self.lists.peek() };
-        lists.iter().for_each(|cache| cache.owned.hold_for_fork());
+        lists.iter().chain(lists.orphans.iter()).for_each(|cache| cache.owned.hold_for_fork());
     }
 
     /// Releases what [`hold_for_fork`](Self::hold_for_fork) took.
@@ -68,7 +75,8 @@ impl CacheRegistry {
         // SAFETY: the caller holds the registry's lock and every cache's.
         unsafe {
             let lists = self.lists.peek();
-            lists.iter().for_each(|cache| cache.owned.release_after_fork());
+            let caches = lists.iter().chain(lists.orphans.iter());
+            caches.for_each(|cache| cache.owned.release_after_fork());
             self.lists.release_after_fork();
         }
     }
@@ -80,12 +88,32 @@ impl CacheLists {
         self.warm.count + self.cold.count
     }
 
-    /// Takes out a cache that is not of the thread with this slot, if there is one.
-    pub(crate) fn take_other(&mut self, slot: &ThreadSlot) -> Option<NonNull<ThreadCache>> {
-        let cache = self.iter().find(|cache| !cache.belongs_to(slot)).map(NonNull::from_ref)?;
-        // SAFETY: found on one of the lists just now.
-        unsafe { self.remove(cache) };
-        Some(cache)
+    /// Sets aside all caches but `own`, that of the one thread there is after a fork.
+    pub(crate) fn orphan_all_but(&mut self, own: Option<&ThreadCache>) {
+        let own = own.map(NonNull::from_ref);
+        // SAFETY: the thread's own cache is on one of the lists, and goes back on one.
+        unsafe {
+            own.inspect(|own| self.remove(*own));
+            self.orphans.append(&mut self.warm);
+            self.orphans.append(&mut self.cold);
+            if let Some(own) = own {
+                own.as_ref().is_cold.store(false, Relaxed);
+                self.warm.insert(own);
+            }
+        }
+    }
+
+    /// Takes out a cache that was set aside.
+    pub(crate) fn take_orphan(&mut self) -> Option<NonNull<ThreadCache>> {
+        let orphan = self.orphans.first?;
+        // SAFETY: it is first on the list.
+        unsafe { self.orphans.remove(orphan) };
+        Some(orphan)
+    }
+
+    /// Whether caches are set aside that nobody has taken out yet.
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.orphans.count > 0
     }
 
     pub(crate) fn warm_count(&self) -> usize {
@@ -177,6 +205,21 @@ impl CacheList {
         }
         self.first = Some(cache);
         self.count += 1;
+    }
+
+    /// Moves all of `other` to the end of this list.
+    fn append(&mut self, other: &mut CacheList) {
+        let Some(first) = other.first.take() else { return };
+        // SAFETY: caches on a list are valid.
+        unsafe {
+            first.as_ref().previous.store(as_pointer(self.last), Relaxed);
+            match self.last {
+                Some(last) => last.as_ref().next.store(first.as_ptr(), Relaxed),
+                None => self.first = Some(first),
+            }
+        }
+        self.last = other.last.take();
+        self.count += core::mem::take(&mut other.count);
     }
 
     /// # Safety
