@@ -1,10 +1,12 @@
 //! Settings: what the program says in code, and what the environment says over it.
 
+use core::ffi::CStr;
 use core::fmt;
 
 use crate::arena::ARENAS_MAX;
 use crate::arena::policy::{ArenaPolicy, OnContention, PerCpu, PerThread};
 use crate::decay::DEFAULT_DECAY_MILLISECONDS;
+use crate::limits::Limit;
 use crate::os::{cpus, environment};
 use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 
@@ -18,6 +20,9 @@ use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 /// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
 /// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | 16 MiB |
 /// | [`decay_milliseconds`](Self::decay_milliseconds) | `CAPMALLOC_DECAY_MS` | 1000 |
+/// | [`limit`](Self::limit), address space | `CAPMALLOC_ADDRESS_SPACE_MAX` | none |
+/// | [`limit`](Self::limit), resident, soft | `CAPMALLOC_RESIDENT_SOFT` | none |
+/// | [`limit`](Self::limit), resident, hard | `CAPMALLOC_RESIDENT_HARD` | none |
 /// | [`stats_at_exit`](Self::stats_at_exit) | `CAPMALLOC_STATS_AT_EXIT` | off |
 ///
 /// ```
@@ -35,8 +40,16 @@ pub struct Config {
     policy: Option<&'static dyn ArenaPolicy>,
     cache_budget_bytes: usize,
     decay_milliseconds: i64,
+    limits: [Option<usize>; 3],
     stats_at_exit: bool,
 }
+
+/// The limits in the order of [`Config`]'s array, and the variables that set them.
+const LIMITS: [(Limit, &CStr); 3] = [
+    (Limit::AddressSpace, c"CAPMALLOC_ADDRESS_SPACE_MAX"),
+    (Limit::ResidentSoft, c"CAPMALLOC_RESIDENT_SOFT"),
+    (Limit::ResidentHard, c"CAPMALLOC_RESIDENT_HARD"),
+];
 
 impl fmt::Debug for Config {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,6 +77,7 @@ impl Config {
             policy: None,
             cache_budget_bytes: DEFAULT_BUDGET_BYTES,
             decay_milliseconds: DEFAULT_DECAY_MILLISECONDS,
+            limits: [None; 3],
             stats_at_exit: false,
         }
     }
@@ -103,6 +117,17 @@ impl Config {
         self
     }
 
+    /// A limit in bytes; see [`set_limit`](crate::set_limit).
+    ///
+    /// # Panics
+    ///
+    /// Where `bytes` is zero; in a constant, that is an error when the program is built.
+    pub const fn limit(mut self, limit: Limit, bytes: usize) -> Self {
+        assert!(bytes > 0, "a limit is at least one byte");
+        self.limits[limit as usize] = Some(bytes);
+        self
+    }
+
     /// Whether the table of [`stats`](crate::stats) is written to standard error at exit.
     pub const fn stats_at_exit(mut self, is_wanted: bool) -> Self {
         self.stats_at_exit = is_wanted;
@@ -117,6 +142,7 @@ pub(crate) struct Settings {
     pub(crate) policy: &'static dyn ArenaPolicy,
     pub(crate) cache_budget_bytes: usize,
     pub(crate) decay_milliseconds: i64,
+    pub(crate) limits: [(Limit, Option<usize>); 3],
     pub(crate) stats_at_exit: bool,
 }
 
@@ -140,6 +166,7 @@ impl Settings {
                 &config.decay_milliseconds,
             )
             .unwrap_or(config.decay_milliseconds),
+            limits: LIMITS.map(|(limit, name)| (limit, read_limit(config, limit, name))),
             stats_at_exit: environment::read_or_warn(
                 c"CAPMALLOC_STATS_AT_EXIT",
                 environment::parse_switch,
@@ -163,6 +190,21 @@ fn read_arena_max(config: &Config) -> usize {
         &fallback,
     )
     .unwrap_or_else(|| fallback.count())
+}
+
+fn read_limit(config: &Config, limit: Limit, name: &CStr) -> Option<usize> {
+    let fallback = config.limits[limit as usize];
+    let fallback_text: &dyn fmt::Display = match &fallback {
+        Some(bytes) => &Bytes(*bytes),
+        None => &"no limit",
+    };
+    environment::read_or_warn(
+        name,
+        |value| environment::parse_bytes_size(value).filter(|bytes| *bytes > 0),
+        "a size such as 512M or 2G",
+        fallback_text,
+    )
+    .or(fallback)
 }
 
 fn read_policy(config: &Config) -> &'static dyn ArenaPolicy {

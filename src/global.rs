@@ -14,6 +14,7 @@ use std::sync::Once;
 use crate::allocator::Allocator;
 use crate::arena::ArenaMaxError;
 use crate::config::{Config, Settings};
+use crate::limits::Limit;
 use crate::os::{OsPages, environment, membarrier, message};
 use crate::size_class::{CLASS_COUNT, GRAIN_BYTES, SizeClass};
 use crate::stats::Stats;
@@ -209,6 +210,9 @@ fn start(config: &Config) {
     HEAP.budget().set_limit_bytes(settings.cache_budget_bytes);
     HEAP.set_policy(settings.policy);
     HEAP.decay().set_milliseconds(settings.decay_milliseconds);
+    for (limit, bytes) in settings.limits {
+        HEAP.page_heap().source().limits().set(limit, bytes);
+    }
     // While the process has one thread this costs nothing; later it waits for all of them.
     membarrier::register();
     let mut key = 0;
@@ -314,6 +318,33 @@ pub fn set_decay(time: Option<Duration>) {
     SLOT.with(|slot| prepare(slot, &Config::new()));
     let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     HEAP.decay().set_milliseconds(time.map_or(environment::NEVER_MILLISECONDS, milliseconds));
+}
+
+/// A limit in bytes, if it is set.
+#[must_use]
+pub fn limit(limit: Limit) -> Option<usize> {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    HEAP.page_heap().source().limits().get(limit)
+}
+
+/// Sets a limit, or with `None` or zero lifts it, while the program runs.
+///
+/// What is held already stays, whatever the new limit says. Resident memory is counted as
+/// [`Stats::resident_bytes`] counts it: huge allocations in full, touched or not.
+///
+/// ```
+/// use capmalloc::{CapMalloc, Limit};
+///
+/// #[global_allocator]
+/// static GLOBAL: CapMalloc = CapMalloc::new();
+///
+/// capmalloc::set_limit(Limit::ResidentHard, Some(1 << 30));
+/// assert!(Vec::<u8>::new().try_reserve(2 << 30).is_err());
+/// assert!(capmalloc::stats().hard_limit_refusals > 0);
+/// ```
+pub fn set_limit(limit: Limit, bytes: Option<usize>) {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    HEAP.page_heap().source().limits().set(limit, bytes);
 }
 
 /// Gives all memory back that no block needs: the caches of all threads that are not within the

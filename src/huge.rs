@@ -38,6 +38,8 @@ struct Table {
 struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
+    /// What its user asked for, in whole pages; less than `bytes` where a longer one was reused.
+    asked_bytes: usize,
     /// Ends of decay's periods that it has waited through since it was freed.
     age: u8,
 }
@@ -103,7 +105,7 @@ impl Huge {
         let record = supply.take_record()?;
         let cached = self.table.lock().take_cached(bytes, align);
         let (mapping, is_zeroed) = match cached {
-            Some(mapping) => (mapping, false),
+            Some(mapping) => (Mapping { asked_bytes: bytes, ..mapping }, false),
             None => match supply.map(bytes, align) {
                 Some(mapping) => (mapping, true),
                 None => {
@@ -116,14 +118,19 @@ impl Huge {
         Some(HugeBlock { base: mapping.base, is_zeroed })
     }
 
-    /// Frees the huge allocation at `base`; `false` where there is none.
+    /// Frees the huge allocation of `size` bytes at `base`; `false` where there is none.
     pub(crate) fn dealloc<S: PageSource>(
         &self,
         supply: &HugeSupply<'_, S>,
         base: NonNull<u8>,
+        size: usize,
     ) -> bool {
+        let asked_bytes = round_up(size.max(1), PAGE_BYTES);
         let removed = {
             let mut table = self.table.lock();
+            if table.find(base).map(|mapping| mapping.asked_bytes) != asked_bytes {
+                return false;
+            }
             table.remove(base).map(|(record, mapping)| (record, mapping, table.keep(mapping)))
         };
         let Some((record, mapping, is_kept)) = removed else { return false };
@@ -136,6 +143,7 @@ impl Huge {
     }
 
     /// Bytes of the mapping at `base`, if there is a huge allocation.
+    #[cfg(test)]
     pub(crate) fn mapped_bytes(&self, base: NonNull<u8>) -> Option<usize> {
         self.table.lock().find(base).map(|mapping| mapping.bytes)
     }
@@ -153,13 +161,13 @@ impl Huge {
         let bytes = round_up(size, PAGE_BYTES)?;
         let (record, mapping) = self.table.lock().remove(base)?;
         if mapping.bytes == bytes {
-            self.table.lock().insert(record, mapping);
+            self.table.lock().insert(record, Mapping { asked_bytes: bytes, ..mapping });
             return Some(base);
         }
         // SAFETY: the record holds a whole mapping, and its user, who called, holds no other
         // pointer to it that outlives this call.
         let moved = unsafe { supply.remap(mapping, bytes) };
-        let now = moved.map_or(mapping, |base| Mapping { base, bytes, age: 0 });
+        let now = moved.map_or(mapping, |base| Mapping { base, bytes, asked_bytes: bytes, age: 0 });
         self.table.lock().insert(record, now);
         moved
     }
@@ -223,6 +231,7 @@ impl Huge {
     /// # Safety
     ///
     /// Nobody uses any of them any more.
+    #[cfg(test)]
     pub(crate) unsafe fn unmap_all<S: PageSource>(&self, supply: &HugeSupply<'_, S>) {
         self.release_cached(supply);
         for chain in 0..CHAINS {
@@ -272,7 +281,7 @@ impl<S: PageSource> HugeSupply<'_, S> {
             limits.subtract_resident(bytes);
             return None;
         };
-        Some(Mapping { base, bytes, age: 0 })
+        Some(Mapping { base, bytes, asked_bytes: bytes, age: 0 })
     }
 
     /// # Safety
@@ -371,7 +380,7 @@ impl Table {
         let fits = |mapping: &Mapping| {
             mapping.bytes >= bytes
                 && mapping.bytes - bytes <= bytes / 8
-                && mapping.base.addr().get() % align == 0
+                && mapping.base.addr().get().is_multiple_of(align)
         };
         let slot = self.cached.iter_mut().find(|slot| slot.as_ref().is_some_and(fits))?;
         let mapping = slot.take()?;
@@ -417,12 +426,12 @@ mod tests {
         let first = huge.alloc(&supply, SIZE + 1, 1).unwrap();
         assert!(first.is_zeroed);
         assert_eq!(huge.mapped_bytes(first.base), Some(SIZE + PAGE_BYTES));
-        assert!(huge.dealloc(&supply, first.base));
-        assert!(!huge.dealloc(&supply, first.base), "freed twice");
+        assert!(huge.dealloc(&supply, first.base, SIZE + 1));
+        assert!(!huge.dealloc(&supply, first.base, SIZE + 1), "freed twice");
         huge.check();
         let again = huge.alloc(&supply, SIZE, 1).unwrap();
         assert_eq!((again.base, again.is_zeroed), (first.base, false));
-        assert!(huge.dealloc(&supply, again.base));
+        assert!(huge.dealloc(&supply, again.base, SIZE));
         assert_eq!(huge.release_cached(&supply), SIZE + PAGE_BYTES);
         metadata.release_empty(&source);
         assert_eq!(source.mapped_bytes(), 0);
@@ -439,7 +448,7 @@ mod tests {
         huge.check();
         for block in blocks {
             assert_eq!(block.addr().get() % (1 << 21), 0);
-            assert!(huge.dealloc(&supply, block));
+            assert!(huge.dealloc(&supply, block, SIZE));
         }
         let stats = huge.stats();
         assert_eq!((stats.count, stats.used_bytes), (0, 0));

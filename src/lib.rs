@@ -15,8 +15,9 @@
 //!
 //! Settings come from [`Config`] and, over it, from the environment: `CAPMALLOC_ARENA_MAX` (or
 //! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET`,
-//! `CAPMALLOC_DECAY_MS` and `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are
-//! [`set_arena_max`], [`set_decay`], [`trim`] and [`stats`].
+//! `CAPMALLOC_DECAY_MS`, `CAPMALLOC_ADDRESS_SPACE_MAX`, `CAPMALLOC_RESIDENT_SOFT`,
+//! `CAPMALLOC_RESIDENT_HARD` and `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are
+//! [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`].
 //!
 //! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.
 
@@ -53,8 +54,10 @@ pub use arena::ArenaMaxError;
 pub use arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu, PerThread};
 pub use config::Config;
 pub use global::{
-    CapMalloc, arena_max, check, decay, set_arena_max, set_decay, stats, trim, trim_arena,
+    CapMalloc, arena_max, check, decay, limit, set_arena_max, set_decay, set_limit, stats, trim,
+    trim_arena,
 };
+pub use limits::Limit;
 pub use os::OsPages;
 pub use page_source::PageSource;
 pub use stats::{ArenaStats, ClassStats, Stats};

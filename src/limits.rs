@@ -28,11 +28,17 @@ pub(crate) struct Limits {
     refused_bytes: AtomicUsize,
 }
 
-/// Which limit a change is about.
+/// A limit on what the heap takes from the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Limit {
+#[non_exhaustive]
+pub enum Limit {
+    /// Bytes of address space. What would pass it is answered by a trim and one more try, then by
+    /// null.
     AddressSpace,
+    /// Bytes of resident memory at which the heap is trimmed. It refuses nothing.
     ResidentSoft,
+    /// Bytes of resident memory. What would pass it is answered by a trim and one more try, then
+    /// by null.
     ResidentHard,
 }
 
@@ -120,10 +126,9 @@ impl Limits {
     pub(crate) fn subtract_resident(&self, bytes: usize) {
         let before_bytes = self.resident_bytes.fetch_sub(bytes, Relaxed);
         debug_assert!(before_bytes >= bytes, "more given back than was resident");
-        if let Some(soft_bytes) = self.get(Limit::ResidentSoft) {
-            if before_bytes.saturating_sub(bytes) < soft_bytes {
-                self.soft_is_armed.store(true, Relaxed);
-            }
+        let left_bytes = before_bytes.saturating_sub(bytes);
+        if self.get(Limit::ResidentSoft).is_some_and(|soft_bytes| left_bytes < soft_bytes) {
+            self.soft_is_armed.store(true, Relaxed);
         }
     }
 

@@ -112,6 +112,7 @@ impl SegmentMap {
     /// # Safety
     ///
     /// Nobody uses the map any more, and it was filled from `source`.
+    #[cfg(test)]
     pub(crate) unsafe fn unmap_leaves<S: PageSource>(&self, source: &CountedSource<S>) {
         for slot in &self.root {
             if let Some(leaf) = NonNull::new(slot.swap(core::ptr::null_mut(), Relaxed)) {

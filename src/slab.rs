@@ -191,7 +191,7 @@ impl Slab {
         // SAFETY: the run lies within the slab's pages.
         let base = unsafe { self.0.base().add(page * PAGE_BYTES) };
         let unit = source.granularity_bytes();
-        if base.addr().get() % unit != 0 || (run * PAGE_BYTES) % unit != 0 {
+        if !base.addr().get().is_multiple_of(unit) || !(run * PAGE_BYTES).is_multiple_of(unit) {
             return false;
         }
         // SAFETY: no used block reaches into these pages, and under the bin's lock none comes to.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::allocator::Allocator;
 use crate::arena::BinSnapshot;
+use crate::os::membarrier;
 use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 
@@ -58,6 +59,16 @@ pub struct Stats {
     pub purge_calls: usize,
     /// Bytes that they gave back.
     pub purged_bytes: usize,
+    /// Requests refused by the limit on address space.
+    pub address_space_refusals: usize,
+    /// Requests refused by the hard limit on resident memory.
+    pub hard_limit_refusals: usize,
+    /// Bytes that the last refused request needed.
+    pub last_refused_bytes: usize,
+    /// How often the soft limit on resident memory was passed and answered by a trim.
+    pub soft_limit_trims: usize,
+    /// Whether the kernel lets the caches of idle threads be reclaimed.
+    pub can_reclaim: bool,
     /// The open arenas.
     pub arenas: Vec<ArenaStats>,
     /// The size classes that have slabs, over all arenas.
@@ -192,6 +203,10 @@ impl<S: PageSource> Allocator<S> {
         stats.segments_released = pages.segments_released;
         let source = self.page_heap().source();
         stats.mapped_bytes = source.mapped_bytes();
+        (stats.address_space_refusals, stats.hard_limit_refusals) = source.limits().refusals();
+        stats.last_refused_bytes = source.limits().refused_bytes();
+        stats.soft_limit_trims = self.soft_limit_trims();
+        stats.can_reclaim = membarrier::is_available();
         stats.purge_calls = source.purge_calls();
         stats.purged_bytes = source.purged_bytes();
         stats.arena_max = self.arenas().cap();
@@ -248,6 +263,14 @@ impl fmt::Display for Stats {
             self.segments_released,
             self.purge_calls,
             Human(self.purged_bytes),
+        )?;
+        writeln!(
+            formatter,
+            "  refused: address space {}, resident {}; trimmed for the soft limit {}; reclaim {}",
+            self.address_space_refusals,
+            self.hard_limit_refusals,
+            self.soft_limit_trims,
+            if self.can_reclaim { "on" } else { "missing: the kernel has no membarrier" },
         )?;
         self.write_arenas(formatter)?;
         self.write_classes(formatter)

@@ -46,9 +46,10 @@ impl<S: PageSource> Allocator<S> {
         let own_bytes = self.flush_own_cache(slot);
         let mut trimmed =
             Trimmed { thread_cache_bytes: own_bytes + self.reclaim_all(), ..Trimmed::default() };
-        for arena in 0..self.arenas().open() {
-            self.trim_bins(arena, &mut trimmed);
-        }
+        // All depots first: they may hold blocks of any arena.
+        let open = self.arenas().open();
+        (0..open).for_each(|arena| self.empty_depots(arena, &mut trimmed));
+        (0..open).for_each(|arena| self.purge_slabs(arena, &mut trimmed));
         trimmed.huge_bytes = self.huge().release_cached(&self.huge_supply());
         self.trim_pages(&mut trimmed);
         trimmed
@@ -60,16 +61,19 @@ impl<S: PageSource> Allocator<S> {
             return None;
         }
         let mut trimmed = Trimmed::default();
-        self.trim_bins(arena, &mut trimmed);
+        self.empty_depots(arena, &mut trimmed);
+        self.purge_slabs(arena, &mut trimmed);
         self.trim_pages(&mut trimmed);
         Some(trimmed)
     }
 
-    fn trim_bins(&self, arena: usize, trimmed: &mut Trimmed) {
+    fn empty_depots(&self, arena: usize, trimmed: &mut Trimmed) {
         for class in SizeClass::all() {
             trimmed.depot_bytes += self.empty_depot(arena, class);
         }
-        // Depots may hold blocks of other arenas, but this arena's own are all back now.
+    }
+
+    fn purge_slabs(&self, arena: usize, trimmed: &mut Trimmed) {
         for class in SizeClass::all() {
             if let Some(bin) = self.bin(arena, class) {
                 trimmed.slab_page_bytes += bin.purge_slabs();

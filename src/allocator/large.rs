@@ -37,7 +37,7 @@ impl<S: PageSource> Allocator<S> {
         if Route::of_more(layout) == Route::Large {
             self.page_heap.free(self.large_span(block, layout.size()));
             self.tick(clock::coarse_milliseconds());
-        } else if !self.huge.dealloc(&self.huge_supply(), block) {
+        } else if !self.huge.dealloc(&self.huge_supply(), block, layout.size()) {
             message::abort_with(format_args!(
                 "free of {block:p}: no allocation of {} bytes starts there",
                 layout.size()

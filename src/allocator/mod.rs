@@ -18,7 +18,7 @@ mod small;
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 use crate::arena::policy::{ArenaPolicy, PerThread};
@@ -51,7 +51,7 @@ pub(crate) struct Allocator<S> {
     decay: Decay,
     huge: Huge,
     /// How often the soft limit on resident memory was passed and answered by a trim.
-    soft_limit_answers: AtomicUsize,
+    soft_limit_trims: AtomicUsize,
     /// Whether this is a forked child that still has caches of its parent's other threads.
     has_orphans: AtomicBool,
     /// Null for the default; else a record in the metadata that holds the reference.
@@ -109,7 +109,7 @@ impl<S: PageSource> Allocator<S> {
             budget,
             decay,
             huge: Huge::new(),
-            soft_limit_answers: AtomicUsize::new(0),
+            soft_limit_trims: AtomicUsize::new(0),
             has_orphans: AtomicBool::new(false),
             policy: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -157,6 +157,10 @@ impl<S: PageSource> Allocator<S> {
 
     pub(crate) fn budget(&self) -> &CacheBudget {
         &self.budget
+    }
+
+    pub(crate) fn soft_limit_trims(&self) -> usize {
+        self.soft_limit_trims.load(Relaxed)
     }
 
     pub(crate) fn decay(&self) -> &Decay {
@@ -215,6 +219,7 @@ impl<S: PageSource> Allocator<S> {
     /// # Safety
     ///
     /// Nothing of the heap is used any more, by any thread, and no slot is attached to it.
+    #[cfg(test)]
     pub(crate) unsafe fn release(&self) {
         // SAFETY: the caller's promise, for each part in turn; records go after their users.
         unsafe {

@@ -25,7 +25,7 @@ impl<S: PageSource> Allocator<S> {
     pub(super) fn answer_soft_limit(&self, slot: &ThreadSlot) {
         if self.page_heap.source().limits().take_soft_pending() {
             self.trim(slot);
-            self.soft_limit_answers.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
+            self.soft_limit_trims.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
         }
     }
 }

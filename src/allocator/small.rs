@@ -87,8 +87,8 @@ impl<S: PageSource> Allocator<S> {
 
     /// Flushes and frees the cache of a thread that is about to end; it goes without from here on.
     pub(crate) fn detach(&self, slot: &ThreadSlot) {
-        let Some(cache) = ThreadCache::of(slot) else { return };
         slot.set_state(ThreadState::Uncached);
+        let Some(cache) = ThreadCache::of(slot) else { return };
         let arena = self.drain_cache(slot, cache).1;
         self.leave(arena);
         ThreadCache::detach(slot, &self.caches, &self.magazines());
@@ -187,10 +187,8 @@ impl<S: PageSource> Allocator<S> {
     /// Allocates a block straight from an arena.
     fn alloc_uncached(&self, class: SizeClass) -> Option<NonNull<u8>> {
         loop {
-            let arena = match self.arenas.open() {
-                0 => self.assign_arena()?,
-                _ => 0,
-            };
+            // Without asking the policy, which may itself be what allocates here.
+            let arena = self.arenas.first(&self.metadata, &self.page_heap)?;
             // The first arena closes only when the heap is released.
             if let Ok(block) = self.take_one(&self.bin(arena, class)?) {
                 return block;

@@ -113,6 +113,15 @@ impl Arenas {
         self.resolve(choice, metadata, page_heap).filter(|&choice| choice != current)
     }
 
+    /// The first arena, opened if there is none.
+    pub(crate) fn first<S: PageSource>(
+        &self,
+        metadata: &Metadata,
+        page_heap: &PageHeap<S>,
+    ) -> Option<usize> {
+        self.resolve(0, metadata, page_heap)
+    }
+
     fn with_view<T>(&self, ask: impl FnOnce(&ArenaView<'_>) -> T) -> T {
         let threads = |index: usize| self.get(index).map_or(0, |arena| arena.threads());
         let cap = self.cap();
@@ -236,6 +245,7 @@ impl Arenas {
     /// # Safety
     ///
     /// Nobody uses the arenas any more.
+    #[cfg(test)]
     pub(crate) unsafe fn release<S: PageSource>(
         &self,
         metadata: &Metadata,

@@ -258,6 +258,7 @@ impl<S: PageSource> PageHeap<S> {
     /// # Safety
     ///
     /// Nothing that lies in them is used any more, and neither is the page heap.
+    #[cfg(test)]
     pub(crate) unsafe fn unmap_all(&self) {
         let spans = self.spans.lock();
         let resident = spans.active + spans.dirty_pages() + spans.purging;
