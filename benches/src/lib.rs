@@ -1,0 +1,26 @@
+//! capmalloc measured beside its peers.
+//!
+//! Every allocator runs the same generic workload code and is called the way
+//! a program with a `#[global_allocator]` calls it: through a function that is
+//! never inlined. The layers are
+//!
+//! - [`peers`]: which allocators are compared, and how each is called;
+//! - [`workloads`]: what is done with an allocator, one small module each;
+//! - [`rows`]: the table of measurements, with their targets;
+//! - [`measurement`]: one row taken once on one peer;
+//! - [`summary`]: the rows measured interleaved, as one table of ratios;
+//! - [`arguments`]: what the command line of a bench asks for.
+//!
+//! To add an allocator, add one line to the `peers!` call in [`peers`]. To add
+//! a measurement, write a workload and add one entry to [`rows::ROWS`].
+
+pub mod arguments;
+mod block;
+pub mod measurement;
+pub mod peers;
+mod random;
+pub mod rows;
+mod statistics;
+pub mod summary;
+mod table;
+pub mod workloads;
