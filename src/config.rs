@@ -20,6 +20,7 @@ use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 /// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
 /// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | 16 MiB |
 /// | [`decay_milliseconds`](Self::decay_milliseconds) | `CAPMALLOC_DECAY_MS` | 1000 |
+/// | [`background`](Self::background) | `CAPMALLOC_BACKGROUND` | off |
 /// | [`limit`](Self::limit), address space | `CAPMALLOC_ADDRESS_SPACE_MAX` | none |
 /// | [`limit`](Self::limit), resident, soft | `CAPMALLOC_RESIDENT_SOFT` | none |
 /// | [`limit`](Self::limit), resident, hard | `CAPMALLOC_RESIDENT_HARD` | none |
@@ -40,6 +41,7 @@ pub struct Config {
     policy: Option<&'static dyn ArenaPolicy>,
     cache_budget_bytes: usize,
     decay_milliseconds: i64,
+    background: bool,
     limits: [Option<usize>; 3],
     stats_at_exit: bool,
 }
@@ -77,6 +79,7 @@ impl Config {
             policy: None,
             cache_budget_bytes: DEFAULT_BUDGET_BYTES,
             decay_milliseconds: DEFAULT_DECAY_MILLISECONDS,
+            background: false,
             limits: [None; 3],
             stats_at_exit: false,
         }
@@ -117,6 +120,15 @@ impl Config {
         self
     }
 
+    /// Whether a thread of low priority gives memory back while the program is idle.
+    ///
+    /// Without it, decay happens when a thread allocates or frees, and an idle program keeps what
+    /// it had when it fell idle. The thread sleeps whenever nothing is left to give back.
+    pub const fn background(mut self, is_wanted: bool) -> Self {
+        self.background = is_wanted;
+        self
+    }
+
     /// A limit in bytes; see [`set_limit`](crate::set_limit).
     ///
     /// # Panics
@@ -142,6 +154,7 @@ pub(crate) struct Settings {
     pub(crate) policy: &'static dyn ArenaPolicy,
     pub(crate) cache_budget_bytes: usize,
     pub(crate) decay_milliseconds: i64,
+    pub(crate) background: bool,
     pub(crate) limits: [(Limit, Option<usize>); 3],
     pub(crate) stats_at_exit: bool,
 }
@@ -167,13 +180,8 @@ impl Settings {
             )
             .unwrap_or(config.decay_milliseconds),
             limits: LIMITS.map(|(limit, name)| (limit, read_limit(config, limit, name))),
-            stats_at_exit: environment::read_or_warn(
-                c"CAPMALLOC_STATS_AT_EXIT",
-                environment::parse_switch,
-                "1 or 0",
-                if config.stats_at_exit { &"1" } else { &"0" },
-            )
-            .unwrap_or(config.stats_at_exit),
+            background: read_switch(c"CAPMALLOC_BACKGROUND", config.background),
+            stats_at_exit: read_switch(c"CAPMALLOC_STATS_AT_EXIT", config.stats_at_exit),
         }
     }
 }
@@ -190,6 +198,12 @@ fn read_arena_max(config: &Config) -> usize {
         &fallback,
     )
     .unwrap_or_else(|| fallback.count())
+}
+
+fn read_switch(name: &CStr, fallback: bool) -> bool {
+    let fallback_text = if fallback { "1" } else { "0" };
+    environment::read_or_warn(name, environment::parse_switch, "1 or 0", &fallback_text)
+        .unwrap_or(fallback)
 }
 
 fn read_limit(config: &Config, limit: Limit, name: &CStr) -> Option<usize> {

@@ -56,6 +56,11 @@ impl Decay {
         self.milliseconds() == 0
     }
 
+    /// Begins a period now, whether the last one's time is over or not; answers when that began.
+    pub(crate) fn begin_period(&self, now: u64) -> u64 {
+        self.period_began_at.swap(now, Relaxed)
+    }
+
     /// Ends the period if its time is over and nobody else does; answers when it began.
     fn end_period(&self, now: u64) -> Option<u64> {
         let began_at = self.period_began_at.load(Relaxed);
@@ -96,8 +101,12 @@ impl<S: PageSource> Allocator<S> {
         self.huge().age(&self.huge_supply());
         self.page_heap().end_period();
         self.metadata().release_empty(self.page_heap().source());
-        is_more_due
-            || self.page_heap().has_dirty()
+        is_more_due || self.has_unreturned()
+    }
+
+    /// Whether there are dirty pages, kept mappings, or caches that could be reclaimed.
+    pub(crate) fn has_unreturned(&self) -> bool {
+        self.page_heap().has_dirty()
             || self.huge().stats().cached_bytes > 0
             || (membarrier::is_available() && self.caches().lock().warm_count() > 0)
     }

@@ -13,6 +13,7 @@ use std::sync::Once;
 
 use crate::allocator::Allocator;
 use crate::arena::ArenaMaxError;
+use crate::background::Background;
 use crate::config::{Config, Settings};
 use crate::limits::Limit;
 use crate::os::{OsPages, environment, membarrier, message};
@@ -23,6 +24,8 @@ use crate::trim::Trimmed;
 
 /// All zero until the first allocation, so that it costs the program's file and start nothing.
 static HEAP: Allocator<OsPages> = Allocator::unset(OsPages);
+
+static BACKGROUND: Background = Background::new();
 
 static START: Once = Once::new();
 
@@ -93,7 +96,9 @@ impl CapMalloc {
     fn alloc_small_slow(&self, class: SizeClass) -> *mut u8 {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            as_pointer(HEAP.alloc_small_slow(slot, class))
+            let block = HEAP.alloc_small_slow(slot, class);
+            poke_background(slot);
+            as_pointer(block)
         })
     }
 
@@ -102,7 +107,9 @@ impl CapMalloc {
     fn alloc_big(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            as_pointer(HEAP.alloc_big(slot, layout).map(|big| big.base))
+            let big = HEAP.alloc_big(slot, layout);
+            poke_background(slot);
+            as_pointer(big.map(|big| big.base))
         })
     }
 }
@@ -181,7 +188,23 @@ fn dealloc_small_slow(block: NonNull<u8>, class: SizeClass) {
         prepare(slot, &Config::new());
         // SAFETY: reached from `dealloc` alone, with its caller's promise.
         unsafe { HEAP.dealloc_small_slow(slot, class, block) };
+        poke_background(slot);
     });
+}
+
+/// Sees to it that somebody ends the periods of decay, if the program wants that.
+#[inline]
+fn poke_background(slot: &ThreadSlot) {
+    // A thread within the allocator, or about to end, leaves it to others.
+    if slot.state() == ThreadState::Attached {
+        BACKGROUND.poke(background_thread);
+    }
+}
+
+extern "C" fn background_thread(_argument: *mut c_void) -> *mut c_void {
+    // It needs no blocks, and a cache would only have to be reclaimed.
+    SLOT.with(|slot| slot.set_state(ThreadState::Uncached));
+    BACKGROUND.run(&HEAP)
 }
 
 /// Readies the heap at the first call of all, and a thread at its own first.
@@ -210,6 +233,9 @@ fn start(config: &Config) {
     HEAP.budget().set_limit_bytes(settings.cache_budget_bytes);
     HEAP.set_policy(settings.policy);
     HEAP.decay().set_milliseconds(settings.decay_milliseconds);
+    if settings.background {
+        BACKGROUND.want();
+    }
     for (limit, bytes) in settings.limits {
         HEAP.page_heap().source().limits().set(limit, bytes);
     }
@@ -256,6 +282,7 @@ extern "C" fn after_fork() {
 extern "C" fn after_fork_in_child() {
     after_fork();
     SLOT.with(|slot| HEAP.note_child(slot));
+    BACKGROUND.note_child();
 }
 
 extern "C" fn write_stats_at_exit() {

@@ -1,0 +1,98 @@
+//! The background thread: decay for programs that fall idle.
+//!
+//! Decay is paid by whoever comes by a slow path, and in an idle program nobody does. One thread of
+//! low priority then ends the periods instead. Once nothing is left to give back it sleeps without
+//! a deadline, until a slow path finds it asleep; so it costs an idle program nothing.
+
+use core::ffi::c_void;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crate::allocator::Allocator;
+use crate::os::{clock, futex, thread};
+use crate::page_source::PageSource;
+
+/// Nobody asked for the thread, or it could not be made.
+const OFF: u32 = 0;
+/// The next slow path makes the thread.
+const WANTED: u32 = 1;
+/// The thread ends periods.
+const RUNNING: u32 = 2;
+/// The thread sleeps until it is woken.
+const ASLEEP: u32 = 3;
+
+/// What the background thread is doing; the word it sleeps on.
+#[derive(Debug)]
+pub(crate) struct Background(AtomicU32);
+
+impl Background {
+    pub(crate) const fn new() -> Self {
+        Background(AtomicU32::new(OFF))
+    }
+
+    /// Asks for the thread; the next [`poke`](Self::poke) makes it.
+    pub(crate) fn want(&self) {
+        self.0.store(WANTED, Relaxed);
+    }
+
+    /// Notes, in a forked child, that the thread stayed with the parent.
+    pub(crate) fn note_child(&self) {
+        if self.0.load(Relaxed) != OFF {
+            self.want();
+        }
+    }
+
+    /// Makes the thread if it is wanted, wakes it if it sleeps; called after each slow path, with
+    /// no lock held.
+    #[inline]
+    pub(crate) fn poke(&self, entry: extern "C" fn(*mut c_void) -> *mut c_void) {
+        // Relaxed: a sleeper missed now is found by the next slow path.
+        let state = self.0.load(Relaxed);
+        if state == WANTED || state == ASLEEP {
+            self.poke_slow(state, entry);
+        }
+    }
+
+    #[cold]
+    fn poke_slow(&self, state: u32, entry: extern "C" fn(*mut c_void) -> *mut c_void) {
+        // SeqCst pairs with the thread's own store of ASLEEP: see `sleep_while_idle`.
+        if self.0.compare_exchange(state, RUNNING, SeqCst, Relaxed).is_err() {
+            return;
+        }
+        if state == ASLEEP {
+            futex::wake_one(&self.0);
+        } else if !thread::spawn(c"capmalloc-decay", entry) {
+            self.0.store(OFF, Relaxed);
+        }
+    }
+
+    /// The thread's work, without end.
+    pub(crate) fn run<S: PageSource>(&self, heap: &Allocator<S>) -> ! {
+        thread::lower_priority();
+        loop {
+            // Where nothing decays there may be something to do once the setting changes, of
+            // which the next slow path after that gives notice.
+            let is_more_due = heap.decay().period_milliseconds().is_some_and(|period| {
+                thread::sleep_milliseconds(period);
+                let began_at = heap.decay().begin_period(clock::coarse_milliseconds());
+                heap.end_period(began_at)
+            });
+            if !is_more_due {
+                self.sleep_while_idle(heap);
+            }
+        }
+    }
+
+    /// Sleeps until a slow path comes by.
+    fn sleep_while_idle<S: PageSource>(&self, heap: &Allocator<S>) {
+        // SeqCst: either a slow path sees ASLEEP after its work, or what it did is seen here.
+        self.0.store(ASLEEP, SeqCst);
+        let is_decaying = heap.decay().period_milliseconds().is_some();
+        if is_decaying && heap.has_unreturned() {
+            self.0.store(RUNNING, Relaxed);
+        }
+        while self.0.load(SeqCst) == ASLEEP {
+            futex::wait(&self.0, ASLEEP);
+        }
+    }
+}
