@@ -90,6 +90,11 @@ impl Limits {
 
     /// Counts address space about to be mapped; `false` where the limit refuses it.
     pub(crate) fn add_mapped(&self, bytes: usize) -> bool {
+        if bytes == 0 {
+            // Nothing new is asked for, and so nothing refused: a limit may have come to lie
+            // below what is held.
+            return true;
+        }
         let mapped_bytes = self.mapped_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
         if self.get(Limit::AddressSpace).is_none_or(|max_bytes| mapped_bytes <= max_bytes) {
             return true;
@@ -106,6 +111,9 @@ impl Limits {
 
     /// Counts pages about to become resident; `false` where the hard limit refuses them.
     pub(crate) fn add_resident(&self, bytes: usize) -> bool {
+        if bytes == 0 {
+            return true;
+        }
         let resident_bytes = self.resident_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
         if self.get(Limit::ResidentHard).is_some_and(|hard_bytes| resident_bytes > hard_bytes) {
             self.subtract_resident(bytes);

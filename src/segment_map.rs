@@ -127,3 +127,6 @@ impl SegmentMap {
         self.leaves().count()
     }
 }
+
+#[cfg(test)]
+mod tests;

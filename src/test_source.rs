@@ -13,16 +13,9 @@ use crate::page_source::PageSource;
 pub(crate) struct TestSource {
     /// Calls that may still succeed.
     calls_left: AtomicUsize,
-    calls: AtomicUsize,
-    /// What is mapped: address to pointer, bytes and alignment.
-    mapped: Mutex<BTreeMap<usize, (SendPtr, Layout)>>,
+    /// What is mapped: address to bytes and alignment.
+    mapped: Mutex<BTreeMap<usize, Layout>>,
 }
-
-#[derive(Debug)]
-struct SendPtr(NonNull<u8>);
-
-// SAFETY: the pointer is only handed back to the system allocator.
-unsafe impl Send for SendPtr {}
 
 impl TestSource {
     pub(crate) fn new() -> Self {
@@ -33,7 +26,6 @@ impl TestSource {
     pub(crate) fn failing_after(calls: usize) -> Self {
         TestSource {
             calls_left: AtomicUsize::new(calls),
-            calls: AtomicUsize::new(0),
             mapped: Mutex::new(BTreeMap::new()),
         }
     }
@@ -42,18 +34,12 @@ impl TestSource {
         self.calls_left.store(calls, SeqCst);
     }
 
-    /// Calls that asked for memory, refused ones included.
-    pub(crate) fn calls(&self) -> usize {
-        self.calls.load(SeqCst)
-    }
-
     /// Bytes mapped and not given back.
     pub(crate) fn outstanding_bytes(&self) -> usize {
-        self.mapped.lock().unwrap().values().map(|(_, layout)| layout.size()).sum()
+        self.mapped.lock().unwrap().values().map(Layout::size).sum()
     }
 
     fn may_answer(&self) -> bool {
-        self.calls.fetch_add(1, SeqCst);
         self.calls_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 }
@@ -67,12 +53,12 @@ unsafe impl PageSource for TestSource {
         let layout = Layout::from_size_align(bytes, align).ok()?;
         // SAFETY: no caller maps zero bytes.
         let base = NonNull::new(unsafe { System.alloc_zeroed(layout) })?;
-        self.mapped.lock().unwrap().insert(base.addr().get(), (SendPtr(base), layout));
+        self.mapped.lock().unwrap().insert(base.addr().get(), layout);
         Some(base)
     }
 
     unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
-        let (_, layout) = self.mapped.lock().unwrap().remove(&base.addr().get()).expect("mapped");
+        let layout = self.mapped.lock().unwrap().remove(&base.addr().get()).expect("mapped");
         assert_eq!(layout.size(), bytes, "unmapped whole");
         // SAFETY: allocated in `map` with this layout; the caller gives it up.
         unsafe { System.dealloc(base.as_ptr(), layout) };

@@ -271,3 +271,6 @@ fn usable_bytes(layout: Layout) -> Option<usize> {
         Route::Large | Route::Huge => round_up(layout.size().max(1), PAGE_BYTES),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ impl core::ops::Deref for ArenaPtr {
         unsafe { self.0.as_ref() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -439,3 +439,6 @@ fn set_ends(span: SpanPtr, pages: Pages, kind: SpanKind) {
         tail.set_pages(pages);
     }
 }
+
+#[cfg(test)]
+mod tests;

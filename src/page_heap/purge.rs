@@ -3,7 +3,7 @@
 use super::{FreeSpans, PageHeap, set_ends};
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
-use crate::span::{SpanKind, SpanPtr};
+use crate::span::{Link, SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
 
 /// Spans purged between two holds of the page heap's lock.
@@ -102,29 +102,37 @@ impl FreeSpans {
         granularity_bytes: usize,
     ) -> usize {
         let mut count = 0;
-        for slot in batch.iter_mut() {
+        // Spans that cover no whole unit of the source, kept out of the way of those behind them.
+        let mut unfit: Option<SpanPtr> = None;
+        while count < batch.len() {
             let Some(span) = self.dirty[period].take_longest() else { break };
-            let Some(span) = self.trim_to_granularity(span, granularity_bytes) else { break };
+            let Some(span) = self.trim_to_granularity(span, granularity_bytes) else {
+                span.set_link(Link::NextOrChild, unfit);
+                unfit = Some(span);
+                continue;
+            };
             set_ends(span, span.pages(), SpanKind::Purging);
             span.segment().mark_used(span.page_index(), span.pages());
             self.purging += span.pages();
-            *slot = Some(span);
+            batch[count] = Some(span);
             count += 1;
+        }
+        while let Some(span) = unfit {
+            unfit = span.link(Link::NextOrChild);
+            self.insert(span, span.pages(), span.kind());
         }
         count
     }
 
     /// Puts the ends of a span that no whole kernel page covers back, and answers with the rest.
     ///
-    /// Answers `None`, with the span back in the index, where nothing is left; as spans come
-    /// longest first, the ones after it are no better.
+    /// Answers `None`, with the whole span still out of the index, where nothing would be left.
     fn trim_to_granularity(&mut self, span: SpanPtr, granularity_bytes: usize) -> Option<SpanPtr> {
         let unit = granularity_bytes / PAGE_BYTES;
         let first = span.page_index();
         let end = (first + span.pages().count()) / unit * unit;
         let aligned = first.next_multiple_of(unit);
         if end <= aligned {
-            self.insert(span, span.pages(), span.kind());
             return None;
         }
         let span = self.split_before(span, unit);

@@ -364,3 +364,6 @@ impl<'cache> LockedCache<'cache> {
         drained_bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Policies: what they choose, and what becomes of a choice that is out of range.
+
+use super::{ARENAS_MAX, PerThread, World};
+use crate::arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu};
+
+/// Always the same answer.
+struct Fixed(usize);
+
+impl ArenaPolicy for Fixed {
+    fn assign(&self, _arenas: &ArenaView<'_>) -> usize {
+        self.0
+    }
+
+    fn reassign(&self, _arenas: &ArenaView<'_>, _current: usize, _: bool) -> Option<usize> {
+        Some(self.0)
+    }
+}
+
+/// What a policy would see of `open` arenas of `cap` with these numbers of threads.
+fn with_view<T>(cap: usize, threads: &[usize], ask: impl Fn(&ArenaView<'_>) -> T) -> T {
+    let count = |arena: usize| threads[arena];
+    ask(&ArenaView { open: threads.len(), cap, threads: &count })
+}
+
+impl World {
+    fn reassign(&self, policy: &dyn ArenaPolicy, current: usize, contended: bool) -> Option<usize> {
+        self.arenas.reassign(policy, current, contended, &self.metadata, &self.page_heap)
+    }
+}
+
+#[test]
+fn the_view_names_the_first_of_the_least_used_arenas() {
+    with_view(8, &[3, 1, 2, 1], |view| {
+        assert_eq!((view.open(), view.cap(), view.least_used()), (4, 8, 1));
+        assert_eq!((view.threads(2), view.threads(4), view.threads(usize::MAX)), (2, 0, 0));
+    });
+    assert_eq!(with_view(8, &[], |view| view.least_used()), 0);
+}
+
+#[test]
+fn per_thread_opens_an_arena_for_each_until_the_cap_and_then_fills_the_emptiest() {
+    assert_eq!(with_view(3, &[1, 0], |view| PerThread.assign(view)), 2);
+    assert_eq!(with_view(3, &[4, 3, 3], |view| PerThread.assign(view)), 1);
+    assert_eq!(with_view(3, &[4, 3, 3], |view| PerThread.reassign(view, 0, true)), None);
+}
+
+#[test]
+fn on_contention_opens_another_arena_only_for_a_lock_found_taken() {
+    assert_eq!(with_view(3, &[], |view| OnContention.assign(view)), 0);
+    assert_eq!(with_view(3, &[5], |view| OnContention.assign(view)), 0);
+    assert_eq!(with_view(3, &[5], |view| OnContention.reassign(view, 0, false)), None);
+    assert_eq!(with_view(3, &[5], |view| OnContention.reassign(view, 0, true)), Some(1));
+    assert_eq!(with_view(2, &[5, 2], |view| OnContention.reassign(view, 0, true)), Some(1));
+    assert_eq!(with_view(1, &[5], |view| OnContention.reassign(view, 0, true)), None);
+}
+
+#[test]
+fn per_cpu_stays_within_the_arenas_open_and_the_next() {
+    for (cap, threads) in [(1, vec![1]), (2, vec![1]), (64, vec![1, 1]), (64, vec![])] {
+        let choice = with_view(cap, &threads, |view| PerCpu.assign(view));
+        assert!(choice < cap && choice <= threads.len(), "{choice} of {threads:?} and {cap}");
+    }
+    // On one arena there is no other to go to, whatever the processor.
+    assert_eq!(with_view(1, &[1], |view| PerCpu.reassign(view, 0, true)), None);
+}
+
+#[test]
+fn no_answer_of_a_policy_exceeds_the_cap() {
+    let world = World::with_cap(3);
+    for answer in [0, 1, 2, 3, 7, ARENAS_MAX, usize::MAX] {
+        let arena = world.assign(&Fixed(answer)).unwrap();
+        assert!(arena < world.arenas.open() && world.arenas.open() <= 3, "{answer}: {arena}");
+    }
+    assert_eq!(world.arenas.open(), 3);
+    assert_eq!(world.assign(&Fixed(3 + 2)), Some(2), "the remainder, once no more can open");
+}
+
+#[test]
+fn a_thread_is_moved_only_where_the_choice_is_another_arena() {
+    let world = World::with_open(2);
+    assert_eq!(world.reassign(&Fixed(1), 0, false), Some(1));
+    assert_eq!(world.reassign(&Fixed(1), 1, false), None);
+    assert_eq!(world.reassign(&Fixed(3), 1, false), None, "the same by the remainder");
+    assert_eq!(world.reassign(&PerThread, 1, true), None);
+}
+
+#[test]
+fn a_policy_sees_how_many_threads_use_each_arena() {
+    struct Emptiest;
+    impl ArenaPolicy for Emptiest {
+        fn assign(&self, arenas: &ArenaView<'_>) -> usize {
+            assert_eq!((arenas.threads(0), arenas.threads(1)), (1, 3));
+            arenas.least_used()
+        }
+    }
+    let world = World::with_open(2);
+    let second = world.arenas.get(1).unwrap();
+    second.join();
+    second.join();
+    assert_eq!(world.assign(&Emptiest), Some(0));
+}
