@@ -55,7 +55,7 @@ impl Background {
 
     #[cold]
     fn poke_slow(&self, state: u32, entry: extern "C" fn(*mut c_void) -> *mut c_void) {
-        // SeqCst pairs with the thread's own store of ASLEEP: see `sleep_while_idle`.
+        // SeqCst, as the thread's own store of ASLEEP: one order for all who change the word.
         if self.0.compare_exchange(state, RUNNING, SeqCst, Relaxed).is_err() {
             return;
         }
@@ -85,7 +85,8 @@ impl Background {
 
     /// Sleeps until a slow path comes by.
     fn sleep_while_idle<S: PageSource>(&self, heap: &Allocator<S>) {
-        // SeqCst: either a slow path sees ASLEEP after its work, or what it did is seen here.
+        // SeqCst, before the last look: what a slow path did before this is likely seen by it, and
+        // what it does later finds ASLEEP. One that falls between is made up for by the next.
         self.0.store(ASLEEP, SeqCst);
         let is_decaying = heap.decay().period_milliseconds().is_some();
         if is_decaying && heap.has_unreturned() {

@@ -137,14 +137,16 @@ unsafe impl GlobalAlloc for CapMalloc {
         }
         match SizeClass::of_unaligned(layout.size()) {
             Some(class) => dealloc_small(block, class),
-            None => HEAP.dealloc_big(block, layout),
+            None => dealloc_big(block, layout),
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            as_pointer(HEAP.alloc_zeroed(slot, layout))
+            let block = HEAP.alloc_zeroed(slot, layout);
+            poke_background(slot);
+            as_pointer(block)
         })
     }
 
@@ -154,7 +156,9 @@ unsafe impl GlobalAlloc for CapMalloc {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
             // SAFETY: the caller's promise is the one asked for.
-            as_pointer(unsafe { HEAP.realloc(slot, block, layout, new_size) })
+            let moved = unsafe { HEAP.realloc(slot, block, layout, new_size) };
+            poke_background(slot);
+            as_pointer(moved)
         })
     }
 }
@@ -177,8 +181,15 @@ fn dealloc_small(block: NonNull<u8>, class: SizeClass) {
 fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
     match SizeClass::of(layout.size(), layout.align()) {
         Some(class) => dealloc_small(block, class),
-        None => HEAP.dealloc_big(block, layout),
+        None => dealloc_big(block, layout),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn dealloc_big(block: NonNull<u8>, layout: Layout) {
+    HEAP.dealloc_big(block, layout);
+    SLOT.with(poke_background);
 }
 
 #[cold]
@@ -196,7 +207,7 @@ fn dealloc_small_slow(block: NonNull<u8>, class: SizeClass) {
 #[inline]
 fn poke_background(slot: &ThreadSlot) {
     // A thread within the allocator, or about to end, leaves it to others.
-    if slot.state() == ThreadState::Attached {
+    if slot.state() != ThreadState::Uncached {
         BACKGROUND.poke(background_thread);
     }
 }

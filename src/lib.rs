@@ -15,8 +15,8 @@
 //!
 //! Settings come from [`Config`] and, over it, from the environment: `CAPMALLOC_ARENA_MAX` (or
 //! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET`,
-//! `CAPMALLOC_DECAY_MS`, `CAPMALLOC_BACKGROUND`, `CAPMALLOC_ADDRESS_SPACE_MAX`, `CAPMALLOC_RESIDENT_SOFT`,
-//! `CAPMALLOC_RESIDENT_HARD` and `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are
+//! `CAPMALLOC_DECAY_MS`, `CAPMALLOC_BACKGROUND`, `CAPMALLOC_ADDRESS_SPACE_MAX`,
+//! `CAPMALLOC_RESIDENT_SOFT`, `CAPMALLOC_RESIDENT_HARD` and `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are
 //! [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`].
 //!
 //! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.

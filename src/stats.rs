@@ -59,11 +59,11 @@ pub struct Stats {
     pub purge_calls: usize,
     /// Bytes that they gave back.
     pub purged_bytes: usize,
-    /// Requests refused by the limit on address space.
+    /// Tries refused by the limit on address space; a request that fails has tried twice.
     pub address_space_refusals: usize,
-    /// Requests refused by the hard limit on resident memory.
+    /// Tries refused by the hard limit on resident memory; a request that fails has tried twice.
     pub hard_limit_refusals: usize,
-    /// Bytes that the last refused request needed.
+    /// Bytes that the last refused try would have added.
     pub last_refused_bytes: usize,
     /// How often the soft limit on resident memory was passed and answered by a trim.
     pub soft_limit_trims: usize,

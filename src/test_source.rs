@@ -24,10 +24,7 @@ impl TestSource {
 
     /// A source that answers `calls` times and then refuses.
     pub(crate) fn failing_after(calls: usize) -> Self {
-        TestSource {
-            calls_left: AtomicUsize::new(calls),
-            mapped: Mutex::new(BTreeMap::new()),
-        }
+        TestSource { calls_left: AtomicUsize::new(calls), mapped: Mutex::new(BTreeMap::new()) }
     }
 
     pub(crate) fn set_calls_left(&self, calls: usize) {

@@ -26,9 +26,9 @@ const MAGAZINE_MIN: usize = 8;
 /// empty and full.
 ///
 /// The fields are written by the owner, on its fast path or under the cache's lock, and by a
-/// reclaimer that holds the lock and has seen the owner idle. They are atomics, read and written
-/// with Relaxed, so that `stats` may look at any time; the handshake in [`super::slot`] orders the
-/// rest.
+/// reclaimer that holds the lock and has seen the owner idle. They are atomics, so that `stats` may
+/// look at any time, and Relaxed but for one store in `push`: the handshake in [`super::slot`]
+/// orders the rest.
 ///
 /// Invariant: `bottom <= top <= limit`, all in one magazine, whose entries from `bottom` to `top`
 /// are free blocks.

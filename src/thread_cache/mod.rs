@@ -28,7 +28,7 @@ pub(crate) use cache_bin::CacheBin;
 pub(crate) use registry::CacheRegistry;
 pub(crate) use slot::{ThreadSlot, ThreadState};
 
-/// The cache that a thread without one sees: every bin has length and capacity zero, so that one
+/// The cache that a thread without one sees: every bin is without a magazine, both empty and full, so that one
 /// branch serves both "empty" and "no cache".
 static EMPTY: ThreadCache = ThreadCache::new();
 

@@ -14,7 +14,7 @@
 //!
 //! The barrier falls somewhere into the owner's column. Where it falls after `busy = true`, that
 //! store is seen and the reclaimer leaves. Where it falls before, the owner's load of `cache`
-//! comes after it and finds EMPTY, in which every bin has length and capacity zero: it touches
+//! comes after it and finds EMPTY, in which every bin is both empty and full: it touches
 //! nothing and takes the slow path, which waits for the cache's lock. And a `busy` seen false
 //! after an operation was stored with Release, so the reclaimer's Acquire load sees all that the
 //! operation wrote. The owner pays two plain stores for this, and no fence that the processor

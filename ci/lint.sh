@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Formatting, lints and documentation; a warning is an error.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo fmt --all --check
+cargo clippy --workspace --all-targets -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

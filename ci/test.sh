@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# The test suite, as it is and under two settings that shake other things loose.
+#
+#   ci/test.sh                 all three variants
+#   ci/test.sh plain           the README's test command
+#   ci/test.sh one-arena       the same with a cap of one arena
+#   ci/test.sh address-space   the test binaries in 1 GiB of address space
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly ADDRESS_SPACE_KIB=1048576
+
+plain() {
+    cargo test --workspace
+}
+
+one_arena() {
+    CAPMALLOC_ARENA_MAX=1 cargo test --workspace
+}
+
+# Compilers and linkers need more address space than that, so everything is built before the limit
+# is set. Documentation tests are left out, because they are compiled as they run.
+address_space() {
+    local messages binaries binary
+    # The compiler's own messages go to standard error; a failed build stops here.
+    messages=$(cargo test --workspace --no-run --message-format=json-render-diagnostics)
+    binaries=$(test_binaries <<<"$messages")
+    if [ -z "$binaries" ]; then
+        printf '%s: cargo named no test binary\n' "$0" >&2
+        exit 1
+    fi
+    while IFS= read -r binary; do
+        printf '     Running %s in %s KiB of address space\n' "${binary##*/}" "$ADDRESS_SPACE_KIB"
+        (
+            ulimit -v "$ADDRESS_SPACE_KIB"
+            exec "$binary" </dev/null
+        )
+    done <<<"$binaries"
+}
+
+# The paths of this crate's test binaries, from cargo's messages. What the other allocators in the
+# benches do in so little address space is not ours to test.
+test_binaries() {
+    sed -n -e '/"profile":{[^}]*"test":true}/!d' \
+        -e "\\|\"manifest_path\":\"$(pwd -P)/Cargo.toml\"|!d" \
+        -e 's|.*"executable":"\([^"]*\)".*|\1|p'
+}
+
+main() {
+    if [ "$#" -eq 0 ]; then
+        set -- plain one-arena address-space
+    fi
+    local variant
+    for variant in "$@"; do
+        case $variant in
+            plain) plain ;;
+            one-arena) one_arena ;;
+            address-space) address_space ;;
+            *)
+                printf '%s: no variant is called %s\n' "$0" "$variant" >&2
+                exit 2
+                ;;
+        esac
+    done
+}
+
+main "$@"
