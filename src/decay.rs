@@ -6,8 +6,8 @@
 //! free spans of the period before. So everything is given back between one half and one decay
 //! time after its last use, in as few calls to the kernel as there are gaps between used pages.
 
-use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicI64, AtomicU64};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use crate::allocator::Allocator;
 use crate::arena::Settling;
@@ -26,15 +26,26 @@ const PERIOD_MIN_MILLISECONDS: u64 = 10;
 pub(crate) struct Decay {
     /// Milliseconds from last use to being given back; negative for never.
     ///
-    /// Relaxed, as all here: numbers that guard no memory.
+    /// Relaxed, as the times: numbers that guard no memory.
     milliseconds: AtomicI64,
     /// When the running period began.
     period_began_at: AtomicU64,
+    /// Whether a thread is giving back what a period left unused.
+    is_ending: AtomicBool,
 }
 
 impl Decay {
     pub(crate) const fn new(milliseconds: i64) -> Self {
-        Decay { milliseconds: AtomicI64::new(milliseconds), period_began_at: AtomicU64::new(0) }
+        Decay {
+            milliseconds: AtomicI64::new(milliseconds),
+            period_began_at: AtomicU64::new(0),
+            is_ending: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes, in a forked child, that whoever was ending a period stayed with the parent.
+    pub(crate) fn note_child(&self) {
+        self.is_ending.store(false, Relaxed);
     }
 
     pub(crate) fn set_milliseconds(&self, milliseconds: i64) {
@@ -80,6 +91,7 @@ impl<S: PageSource> Allocator<S> {
             self.give_back_unused(began_at);
         }
         if self.decay().is_immediate() {
+            self.huge().release_cached(&self.huge_supply());
             self.page_heap().purge_dirty();
         }
     }
@@ -90,7 +102,19 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// Gives back what nobody used since `since`; answers whether another period will find more.
+    ///
+    /// One thread at a time does so; another that comes meanwhile leaves it to that one.
     pub(crate) fn end_period(&self, since: u64) -> bool {
+        // Acquire and Release make one end of a period follow the other.
+        if self.decay().is_ending.swap(true, Acquire) {
+            return true;
+        }
+        let is_more_due = self.end_period_alone(since);
+        self.decay().is_ending.store(false, Release);
+        is_more_due
+    }
+
+    fn end_period_alone(&self, since: u64) -> bool {
         self.reclaim_unused_since(since);
         let mut is_more_due = false;
         for arena in 0..self.arenas().open() {

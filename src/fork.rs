@@ -44,10 +44,13 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn note_child(&self, slot: &ThreadSlot) {
         let mut caches = self.caches().lock();
         caches.orphan_all_but(ThreadCache::of(slot));
-        self.has_orphans().store(caches.has_orphans(), Relaxed);
+        let has_orphans = caches.has_orphans();
+        drop(caches);
+        self.decay().note_child();
+        self.has_orphans().store(has_orphans || self.page_heap().is_purging(), Relaxed);
     }
 
-    /// Drains and frees the caches of threads that the fork left behind, if there are any.
+    /// Takes over what threads that the fork left behind had in hand, if there is anything.
     #[inline]
     pub(crate) fn adopt_orphans(&self) {
         if self.has_orphans().load(Relaxed) {
@@ -59,6 +62,7 @@ impl<S: PageSource> Allocator<S> {
     fn adopt_orphans_slow(&self) {
         // Relaxed: the orphans are found under the registry's lock; this only saves taking it.
         self.has_orphans().store(false, Relaxed);
+        self.page_heap().adopt_purging();
         loop {
             let Some(orphan) = self.caches().lock().take_orphan() else { break };
             // SAFETY: just taken off the registry; its owner was another thread of the parent.

@@ -115,7 +115,8 @@ impl CapMalloc {
 }
 
 // SAFETY: blocks are handed out once each, with the size and alignment of the layout's class, span
-// or mapping (the tests of each part say so), and nothing here unwinds.
+// or mapping (the tests of each part say so). Nothing here unwinds: what could, a program's own
+// policy, aborts instead.
 unsafe impl GlobalAlloc for CapMalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -419,7 +420,8 @@ pub fn stats() -> Stats {
     HEAP.stats()
 }
 
-/// Walks every structure of the heap and panics where one contradicts itself; for tests.
+/// Walks every structure of the heap and stops the program with a message where one contradicts
+/// itself; for tests.
 ///
 /// Safe at any time, and slow.
 pub fn check() {

@@ -249,7 +249,7 @@ impl Huge {
         }
     }
 
-    /// Panics where the table contradicts itself.
+    /// Stops the program where the table contradicts itself.
     pub(crate) fn check(&self) {
         let table = self.table.lock();
         let (mut count, mut used_bytes) = (0, 0);
@@ -258,15 +258,15 @@ impl Huge {
             while let Some(record) = next {
                 // SAFETY: records on a chain are valid under the table's lock.
                 let record = unsafe { record.0.as_ref() };
-                assert_eq!(chain_of(record.mapping.base), index, "a record is on another's chain");
+                ensure_eq!(chain_of(record.mapping.base), index, "a record is on another's chain");
                 count += 1;
                 used_bytes += record.mapping.bytes;
                 next = record.next;
             }
         }
-        assert_eq!((count, used_bytes), (table.count, table.used_bytes), "huge allocations");
+        ensure_eq!((count, used_bytes), (table.count, table.used_bytes), "huge allocations");
         let cached_bytes: usize = table.cached.iter().flatten().map(|mapping| mapping.bytes).sum();
-        assert_eq!(cached_bytes, table.cached_bytes, "huge mappings kept");
+        ensure_eq!(cached_bytes, table.cached_bytes, "huge mappings kept");
     }
 }
 

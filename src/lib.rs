@@ -23,6 +23,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[macro_use]
+mod ensure;
+
 mod allocator;
 mod arena;
 mod background;

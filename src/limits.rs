@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// What a heap may take, and what it has; zero for a limit means none.
 ///
-/// Relaxed throughout: the numbers guard no memory. A sum is added to first and compared then, so
-/// that of two threads at the edge at most one passes.
+/// Relaxed throughout: the numbers guard no memory. A sum changes only where it stays within its
+/// limit, so that a hopeless request of one thread never stands in the way of another's.
 #[derive(Debug)]
 pub(crate) struct Limits {
     address_space_max_bytes: AtomicUsize,
@@ -90,16 +90,9 @@ impl Limits {
 
     /// Counts address space about to be mapped; `false` where the limit refuses it.
     pub(crate) fn add_mapped(&self, bytes: usize) -> bool {
-        if bytes == 0 {
-            // Nothing new is asked for, and so nothing refused: a limit may have come to lie
-            // below what is held.
+        if add_within(&self.mapped_bytes, bytes, self.get(Limit::AddressSpace)).is_some() {
             return true;
         }
-        let mapped_bytes = self.mapped_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if self.get(Limit::AddressSpace).is_none_or(|max_bytes| mapped_bytes <= max_bytes) {
-            return true;
-        }
-        self.subtract_mapped(bytes);
         self.address_space_refusals.fetch_add(1, Relaxed);
         self.refused_bytes.store(bytes, Relaxed);
         false
@@ -111,16 +104,12 @@ impl Limits {
 
     /// Counts pages about to become resident; `false` where the hard limit refuses them.
     pub(crate) fn add_resident(&self, bytes: usize) -> bool {
-        if bytes == 0 {
-            return true;
-        }
-        let resident_bytes = self.resident_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if self.get(Limit::ResidentHard).is_some_and(|hard_bytes| resident_bytes > hard_bytes) {
-            self.subtract_resident(bytes);
+        let limit = self.get(Limit::ResidentHard);
+        let Some(resident_bytes) = add_within(&self.resident_bytes, bytes, limit) else {
             self.hard_refusals.fetch_add(1, Relaxed);
             self.refused_bytes.store(bytes, Relaxed);
             return false;
-        }
+        };
         self.note_soft(resident_bytes);
         true
     }
@@ -161,6 +150,17 @@ impl Limits {
     pub(crate) fn refused_bytes(&self) -> usize {
         self.refused_bytes.load(Relaxed)
     }
+}
+
+/// Adds to a sum and answers with it, or leaves it as it was where it would pass `max`.
+///
+/// Nothing is always within: a limit may have come to lie below what is held.
+fn add_within(sum: &AtomicUsize, bytes: usize, max: Option<usize>) -> Option<usize> {
+    let add = |now: usize| {
+        let sum = now.checked_add(bytes)?;
+        (bytes == 0 || max.is_none_or(|max| sum <= max)).then_some(sum)
+    };
+    sum.fetch_update(Relaxed, Relaxed, add).ok().map(|before| before + bytes)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl<S: PageSource> Allocator<S> {
         });
     }
 
-    /// Looks at each warm cache once, longest unused first, and drains those that `choose` takes.
+    /// Looks at each warm cache once, longest unseen first, and drains those that `choose` takes.
     fn reclaim(&self, mut choose: impl FnMut(&ThreadCache) -> Choice) -> usize {
         if !membarrier::is_available() {
             return 0;

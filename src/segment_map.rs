@@ -12,7 +12,8 @@ use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, Segment, SegmentPtr};
 
-const ADDRESS_BITS: u32 = 48;
+/// Bits of a user's address, at most.
+pub(crate) const ADDRESS_BITS: u32 = 48;
 const SEGMENT_BITS: u32 = SEGMENT_BYTES.trailing_zeros();
 const LEAF_BITS: u32 = 13;
 const ROOT_BITS: u32 = ADDRESS_BITS - SEGMENT_BITS - LEAF_BITS;

@@ -243,21 +243,21 @@ impl Slab {
         word.store(purged, Relaxed);
     }
 
-    /// Panics where the slab contradicts itself.
+    /// Stops the program where the slab contradicts itself.
     pub(crate) fn check(self, class: SizeClass, arena: usize) {
         let shape = class.shape();
-        assert_eq!(self.0.kind(), SpanKind::Slab, "a slab's kind");
-        assert_eq!(self.0.class(), Some(class), "a slab's class");
-        assert_eq!(self.0.arena(), arena, "a slab's arena");
-        assert_eq!(self.0.pages(), shape.pages(), "a slab's pages");
+        ensure_eq!(self.0.kind(), SpanKind::Slab, "a slab's kind");
+        ensure_eq!(self.0.class(), Some(class), "a slab's class");
+        ensure_eq!(self.0.arena(), arena, "a slab's arena");
+        ensure_eq!(self.0.pages(), shape.pages(), "a slab's pages");
         let capacity = shape.capacity as usize;
         let free: u32 =
             (0..capacity.div_ceil(64)).map(|i| self.word(i).load(Relaxed).count_ones()).sum();
-        assert_eq!(free as usize, self.free_blocks(), "a slab's free blocks");
+        ensure_eq!(free as usize, self.free_blocks(), "a slab's free blocks");
         for distance in 1..shape.pages().count() {
             let inside = self.0.segment().span(self.0.page_index() + distance);
-            assert_eq!(inside.kind(), SpanKind::SlabInside, "a slab's further page");
-            assert_eq!(inside.pages().count(), distance, "a slab's further page");
+            ensure_eq!(inside.kind(), SpanKind::SlabInside, "a slab's further page");
+            ensure_eq!(inside.pages().count(), distance, "a slab's further page");
         }
     }
 }

@@ -6,14 +6,14 @@ use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 
 impl<S: PageSource> Allocator<S> {
-    /// Walks every structure and panics where one contradicts itself.
+    /// Walks every structure and stops the program where one contradicts itself.
     ///
     /// Safe at any time: each structure is walked under its own lock. What holds only between
     /// structures is left to the tests, who know when nothing else runs.
     pub(crate) fn check(&self) {
         self.page_heap.check();
         self.huge.check();
-        assert!(self.arenas.open() <= ARENAS_MAX);
+        ensure!(self.arenas.open() <= ARENAS_MAX, "more arenas are open than can be");
         for arena in 0..ARENAS_MAX {
             for class in SizeClass::all() {
                 let Some(bin) = self.bin(arena, class) else { return };

@@ -5,8 +5,10 @@ use core::ptr::NonNull;
 
 use super::{Allocator, Route};
 use crate::huge::HugeBlock;
+use crate::limits::Limit;
 use crate::os::{clock, message};
 use crate::page_source::PageSource;
+use crate::segment_map::ADDRESS_BITS;
 use crate::span::{SpanKind, SpanPtr};
 use crate::thread_cache::ThreadSlot;
 use crate::units::Pages;
@@ -16,9 +18,23 @@ impl<S: PageSource> Allocator<S> {
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_big(&self, slot: &ThreadSlot, layout: Layout) -> Option<HugeBlock> {
-        let block = self.with_retry(slot, || self.alloc_big_once(layout));
+        let block = if self.is_hopeless(layout.size()) {
+            self.alloc_big_once(layout)
+        } else {
+            self.with_retry(slot, || self.alloc_big_once(layout))
+        };
         self.answer_soft_limit(slot);
         block
+    }
+
+    /// Whether no trim could make a request of this size succeed.
+    ///
+    /// A program that asks for what an attacker names should not trim its heap each time.
+    fn is_hopeless(&self, size: usize) -> bool {
+        let limits = self.page_heap.source().limits();
+        let [address_space, resident] = [Limit::AddressSpace, Limit::ResidentHard];
+        let is_past = |limit| limits.get(limit).is_some_and(|max_bytes| size > max_bytes);
+        size >= 1 << ADDRESS_BITS || is_past(address_space) || is_past(resident)
     }
 
     fn alloc_big_once(&self, layout: Layout) -> Option<HugeBlock> {
@@ -36,13 +52,13 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn dealloc_big(&self, block: NonNull<u8>, layout: Layout) {
         if Route::of_more(layout) == Route::Large {
             self.page_heap.free(self.large_span(block, layout.size()));
-            self.tick(clock::coarse_milliseconds());
         } else if !self.huge.dealloc(&self.huge_supply(), block, layout.size()) {
             message::abort_with(format_args!(
                 "free of {block:p}: no allocation of {} bytes starts there",
                 layout.size()
             ));
         }
+        self.tick(clock::coarse_milliseconds());
     }
 
     /// The span of a large allocation, confirmed; aborts where there is none of this size.

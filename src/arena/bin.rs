@@ -181,6 +181,7 @@ impl<S: PageSource> BinContext<'_, S> {
                 .map_err(|misuse| (misuse, block))?;
             if is_emptied {
                 if emptied_count == SLAB_BATCH {
+                    self.tell_retouched(&mut state);
                     self.page_heap.free_many(&emptied);
                     emptied_count = 0;
                 }
@@ -189,7 +190,7 @@ impl<S: PageSource> BinContext<'_, S> {
             }
         }
         self.tell_retouched(&mut state);
-        drop(state);
+        // Under the bin's lock, so that a fork finds each slab either in its bin or free.
         if emptied_count > 0 {
             self.page_heap.free_many(&emptied[..emptied_count]);
         }
@@ -254,7 +255,7 @@ impl<S: PageSource> BinContext<'_, S> {
         to.counts.taken_blocks += core::mem::take(&mut from.counts.taken_blocks);
     }
 
-    /// Panics where the bin contradicts itself.
+    /// Stops the program where the bin contradicts itself.
     pub(crate) fn check(&self) {
         self.bin.lock().check(self.class, self.arena);
     }
@@ -356,21 +357,21 @@ impl BinState {
         let (mut slabs, mut taken_blocks) = (0, 0);
         for level in 0..FULLNESS_LEVELS {
             let is_occupied = self.occupied & (1 << level) != 0;
-            assert_eq!(self.lists[level].is_some(), is_occupied, "a bin's occupied lists");
+            ensure_eq!(self.lists[level].is_some(), is_occupied, "a bin's occupied lists");
             let mut previous = None;
             for span in core::iter::successors(self.lists[level], |span| span.link(Next)) {
                 let slab = Slab::from_span(span);
                 slab.check(class, arena);
-                assert_eq!(slab.fullness(shape), level, "a slab is on the wrong list");
-                assert!(!slab.is_empty(shape), "an empty slab stays in its bin");
-                assert_eq!(span.link(Previous), previous, "a list's back links");
+                ensure_eq!(slab.fullness(shape), level, "a slab is on the wrong list");
+                ensure!(!slab.is_empty(shape), "an empty slab stays in its bin");
+                ensure_eq!(span.link(Previous), previous, "a list's back links");
                 previous = Some(span);
                 slabs += 1;
                 taken_blocks += shape.capacity as usize - slab.free_blocks();
             }
         }
-        assert_eq!(slabs, self.counts.slabs, "slabs of a bin");
-        assert_eq!(taken_blocks, self.counts.taken_blocks, "blocks taken from a bin");
-        assert!(self.depot.len() <= self.counts.taken_blocks.max(super::depot::capacity(class)));
+        ensure_eq!(slabs, self.counts.slabs, "slabs of a bin");
+        ensure_eq!(taken_blocks, self.counts.taken_blocks, "blocks taken from a bin");
+        ensure!(self.depot.len() <= super::depot::capacity(class), "blocks in a depot");
     }
 }

@@ -50,7 +50,8 @@ impl ArenaView<'_> {
 /// is brought into range by the remainder otherwise, so no answer can exceed the cap.
 ///
 /// A policy is asked outside all locks. It may allocate, from an arena without a cache, but it
-/// should be quick: `reassign` runs at every refill.
+/// should be quick: `reassign` runs at every refill, also while a thread ends. It must not panic:
+/// that ends the program.
 ///
 /// ```
 /// use capmalloc::{ArenaPolicy, ArenaView, CapMalloc, Config};

@@ -10,6 +10,7 @@ use super::policy::{ArenaPolicy, ArenaView};
 use super::{Arena, ArenaPtr};
 use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
+use crate::os::message;
 use crate::page_heap::PageHeap;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
@@ -125,7 +126,10 @@ impl Arenas {
     fn with_view<T>(&self, ask: impl FnOnce(&ArenaView<'_>) -> T) -> T {
         let threads = |index: usize| self.get(index).map_or(0, |arena| arena.threads());
         let cap = self.cap();
-        ask(&ArenaView { open: self.open().min(cap), cap, threads: &threads })
+        let unwinding = AbortOnUnwind;
+        let answer = ask(&ArenaView { open: self.open().min(cap), cap, threads: &threads });
+        core::mem::forget(unwinding);
+        answer
     }
 
     /// Turns a policy's answer into the index of an open arena.
@@ -259,6 +263,16 @@ impl Arenas {
             unsafe { metadata.give(page_heap.source(), record.cast(), size_of::<Arena>()) };
         }
         self.open.store(0, Relaxed);
+    }
+}
+
+/// Ends the program when dropped: a policy's panic must not unwind out of an allocation, whose
+/// callers are compiled in the belief that nothing does.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        message::abort_with(format_args!("an arena policy panicked"));
     }
 }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::errno::ErrnoKept;
 use crate::page_source::PageSource;
-use crate::units::PAGE_BYTES;
+use crate::units::{PAGE_BYTES, round_up};
 
 /// Anonymous private memory of this process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +92,8 @@ fn map_anonymous(bytes: usize) -> Option<NonNull<u8>> {
 
 /// Maps more than is needed, then unmaps what lies outside the aligned part.
 fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    // The tail begins on a page of the kernel's, which may be larger than ours.
+    let bytes = round_up(bytes, granularity())?;
     let over_bytes = bytes.checked_add(align - granularity())?;
     let start = map_anonymous(over_bytes)?;
     let head_bytes = start.as_ptr().align_offset(align);

@@ -17,11 +17,10 @@ struct Tally {
 }
 
 impl<S: PageSource> PageHeap<S> {
-    /// Walks every segment and panics where the page heap contradicts itself.
+    /// Walks every segment and stops the program where the page heap contradicts itself.
     ///
     /// Spans must tile each segment, free neighbours must differ in state, the free maps must say
-    /// what the descriptors say, and the index must hold the free spans and nothing else. It
-    /// allocates nothing, but its panic does: a failed check is not meant to be survived.
+    /// what the descriptors say, and the index must hold the free spans and nothing else.
     pub(crate) fn check(&self) {
         let spans = self.spans.lock();
         let mut tally = Tally::default();
@@ -30,7 +29,7 @@ impl<S: PageSource> PageHeap<S> {
             segment_count += 1;
             check_segment(segment, &mut tally);
         }
-        assert_eq!(segment_count, spans.segment_count, "segments known");
+        ensure_eq!(segment_count, spans.segment_count, "segments known");
         let expected = Tally {
             dirty: spans.dirty_pages(),
             retained: spans.retained.pages(),
@@ -38,7 +37,7 @@ impl<S: PageSource> PageHeap<S> {
             purging: spans.purging,
             free_spans: indexed_spans(&spans),
         };
-        assert_eq!(tally, expected, "pages by use: found, counted");
+        ensure_eq!(tally, expected, "pages by use: found, counted");
     }
 }
 
@@ -51,12 +50,12 @@ fn indexed_spans(spans: &FreeSpans) -> usize {
     ] {
         let mut pages = Pages::ZERO;
         index.for_each(|span| {
-            assert_eq!(span.kind(), kind, "a span is in the other state's index");
-            assert_eq!(span.order(), span.base().addr().get() as u64, "a span's place in its heap");
+            ensure_eq!(span.kind(), kind, "a span is in the other state's index");
+            ensure_eq!(span.order(), span.base().addr().get() as u64, "a span's place in its heap");
             pages += span.pages();
             count += 1;
         });
-        assert_eq!(pages, index.pages(), "pages in the index");
+        ensure_eq!(pages, index.pages(), "pages in the index");
     }
     count
 }
@@ -69,27 +68,27 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
         let span = segment.span(index);
         let (kind, pages) = (span.kind(), span.pages());
         let end = index + pages.count();
-        assert!(pages != Pages::ZERO && end <= SEGMENT_PAGES, "a span's length");
+        ensure!(pages != Pages::ZERO && end <= SEGMENT_PAGES, "a span's length");
         for page in index..end {
-            assert_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
+            ensure_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
         }
         match kind {
             SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd => tally.dirty += pages,
             SpanKind::FreeRetained => tally.retained += pages,
             SpanKind::Purging => tally.purging += pages,
             SpanKind::Slab | SpanKind::Large => tally.active += pages,
-            other => panic!("a span's head says {other:?}"),
+            other => ensure!(false, "a span's head says {other:?}"),
         }
         if kind.is_free() {
             let are_both_dirty = kind.is_dirty() && before.is_dirty();
-            assert!(kind != before && !are_both_dirty, "free neighbours of one state are joined");
-            assert_eq!(segment.span(end - 1).kind(), kind, "a free span's tail");
-            assert_eq!(segment.span(end - 1).pages(), pages, "a free span's tail");
+            ensure!(kind != before && !are_both_dirty, "free neighbours of one state are joined");
+            ensure_eq!(segment.span(end - 1).kind(), kind, "a free span's tail");
+            ensure_eq!(segment.span(end - 1).pages(), pages, "a free span's tail");
             tally.free_spans += 1;
             free += pages;
         }
         before = kind;
         index = end;
     }
-    assert_eq!(free, segment.free_pages(), "free pages of a segment");
+    ensure_eq!(free, segment.free_pages(), "free pages of a segment");
 }

@@ -69,6 +69,33 @@ impl<S: PageSource> PageHeap<S> {
         }
     }
 
+    /// Takes back the spans that another thread of the parent was purging when this process, its
+    /// child, was made; whether they were given back is not known, so they count as dirty.
+    pub(crate) fn adopt_purging(&self) {
+        let mut spans = self.spans.lock();
+        if spans.purging == Pages::ZERO {
+            return;
+        }
+        for segment in self.segment_map.segments() {
+            let mut index = 0;
+            while index < SEGMENT_PAGES {
+                let span = segment.span(index);
+                if span.kind() == SpanKind::Purging {
+                    spans.finish_purge(span, false);
+                    // It may have joined the spans around it, so the walk begins anew.
+                    index = 0;
+                } else {
+                    index += span.pages().count();
+                }
+            }
+        }
+    }
+
+    /// Whether spans are on their way back to the kernel.
+    pub(crate) fn is_purging(&self) -> bool {
+        self.spans.lock().purging != Pages::ZERO
+    }
+
     fn purge_span(&self, span: SpanPtr) -> bool {
         // SAFETY: the span is marked as purging, so its pages are free and stay so until
         // `finish_purge`; `start_purge` trimmed it to the source's granularity.

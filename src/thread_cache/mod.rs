@@ -141,7 +141,9 @@ impl ThreadCache {
 
     fn slot(&self) -> Option<&ThreadSlot> {
         // SAFETY: null, or the slot of a thread that has not detached: it takes its cache off the
-        // registry first, whose lock the callers hold.
+        // registry first, whose lock the callers hold. Every thread with a cache detaches when it
+        // ends, but for one whose first use ever of the heap falls into the last round of its
+        // keys' destructors, after the one that would tell of its end: no Rust thread's does.
         unsafe { self.slot.load(Relaxed).as_ref() }
     }
 

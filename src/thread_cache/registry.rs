@@ -125,7 +125,7 @@ impl CacheLists {
         self.warm.iter().chain(self.cold.iter())
     }
 
-    /// The warm cache that was attached, used or looked at the longest ago, put in front.
+    /// The warm cache that was attached or looked at the longest ago, put in front.
     pub(crate) fn rotate_warm(&mut self) -> Option<&ThreadCache> {
         let last = self.warm.last?;
         // SAFETY: a cache on a list is valid until taken off under this lock, and is put back.

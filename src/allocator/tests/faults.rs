@@ -14,8 +14,8 @@ const LOOKS_MAX: usize = 6;
 /// Refusals after which a run of allocations is given up: each refusal costs a trim of everything.
 const REFUSALS_MAX: usize = 4;
 
-/// Refusals during one call that excuse its giving none: what is refused once is tried again.
-const EXCUSE: usize = 2;
+/// Refusals during one call that excuse its giving none: one where no trim could help.
+const EXCUSE: usize = 1;
 
 /// A workload in progress on a heap whose source may fail.
 struct Player<'heap> {
