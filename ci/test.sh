@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The test suite, as it is and under two settings that shake other things loose.
+# The test suite, as it is and under settings that shake other things loose.
 #
-#   ci/test.sh                 all three variants
+#   ci/test.sh                 all variants
 #   ci/test.sh plain           the README's test command
 #   ci/test.sh one-arena       the same with a cap of one arena
 #   ci/test.sh address-space   the test binaries in 1 GiB of address space
+#   ci/test.sh optimised       those that tell of memory and time only when optimised, and of races
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,6 +39,13 @@ address_space() {
     done <<<"$binaries"
 }
 
+# The smallest program's size is bounded only when it is optimised, and other races are lost and won.
+optimised() {
+    cargo build --release --examples
+    cargo test --release --package capmalloc \
+        --test limits --test memory --test properties --test stress --test thread_end
+}
+
 # The paths of this crate's test binaries, from cargo's messages. What the other allocators in the
 # benches do in so little address space is not ours to test.
 test_binaries() {
@@ -48,7 +56,7 @@ test_binaries() {
 
 main() {
     if [ "$#" -eq 0 ]; then
-        set -- plain one-arena address-space
+        set -- plain one-arena address-space optimised
     fi
     local variant
     for variant in "$@"; do
@@ -56,6 +64,7 @@ main() {
             plain) plain ;;
             one-arena) one_arena ;;
             address-space) address_space ;;
+            optimised) optimised ;;
             *)
                 printf '%s: no variant is called %s\n' "$0" "$variant" >&2
                 exit 2
