@@ -409,6 +409,43 @@ pub fn trim_arena(arena: usize) -> Option<Trimmed> {
     HEAP.trim_arena(arena)
 }
 
+/// Makes the heap ready to be forked: trims it, and sees to it that what is allocated from here on
+/// lies on pages of its own.
+///
+/// For programs that load what they need, and then fork workers from it, as pre-forking servers
+/// do. A page is shared by parent and children until one of them writes to it. After this call new
+/// blocks come from fresh pages instead of from the holes between old ones, in the parent and in
+/// its children, and a free writes to none of the old pages either. So what a worker adds to the
+/// memory of all is what it allocates.
+///
+/// The price is that holes stay unused: a slab is sealed until its last block is freed, or until
+/// [`thaw`]. Call it once, last before the first fork, while other threads do nothing: blocks in
+/// the caches of threads that are at work this moment may lie on old pages.
+///
+/// ```
+/// let configuration = vec![String::from("loaded once, read by all")];
+/// capmalloc::warm_up();
+/// // Here the program forks its workers.
+/// # drop(configuration);
+/// ```
+pub fn warm_up() -> Trimmed {
+    SLOT.with(|slot| HEAP.warm_up(slot))
+}
+
+/// Ends what [`warm_up`] began: holes between old blocks are used again.
+///
+/// For a process that will fork no more, or a worker that outlived its parent. Answers the bytes of
+/// the slabs that were sealed until now.
+///
+/// ```
+/// capmalloc::warm_up();
+/// capmalloc::thaw();
+/// assert_eq!(capmalloc::stats().sealed_bytes, 0);
+/// ```
+pub fn thaw() -> usize {
+    HEAP.thaw()
+}
+
 /// Figures about the heap at this moment.
 ///
 /// Each is exact while no other thread allocates. While others do, figures of different structures

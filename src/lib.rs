@@ -42,6 +42,7 @@ mod os;
 mod page_heap;
 mod page_source;
 mod reclaim;
+mod seal;
 mod segment;
 mod segment_map;
 mod size_class;
@@ -58,8 +59,8 @@ pub use arena::ArenaMaxError;
 pub use arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu, PerThread};
 pub use config::Config;
 pub use global::{
-    CapMalloc, arena_max, check, decay, limit, set_arena_max, set_decay, set_limit, stats, trim,
-    trim_arena,
+    CapMalloc, arena_max, check, decay, limit, set_arena_max, set_decay, set_limit, stats, thaw,
+    trim, trim_arena, warm_up,
 };
 pub use limits::Limit;
 pub use os::OsPages;

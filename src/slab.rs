@@ -68,7 +68,7 @@ impl Slab {
     /// Its class and arena are stable while the block is out, but for an arena that closes.
     pub(crate) fn of_block(span: SpanPtr, class: SizeClass) -> Result<Slab, Misuse> {
         let head = match span.kind() {
-            SpanKind::Slab => span,
+            SpanKind::Slab | SpanKind::SealedSlab => span,
             SpanKind::SlabInside => {
                 let segment = span.segment();
                 segment.span(segment.index_of(span) - span.pages().count())
@@ -92,6 +92,17 @@ impl Slab {
 
     pub(crate) fn arena(self) -> usize {
         self.0.arena()
+    }
+
+    /// Whether refills leave the slab alone: see `seal.rs`.
+    #[inline]
+    pub(crate) fn is_sealed(self) -> bool {
+        self.0.kind() == SpanKind::SealedSlab
+    }
+
+    /// Seals or thaws the slab; the lock of its bin is held.
+    pub(crate) fn set_sealed(self, is_sealed: bool) {
+        self.0.set_kind(if is_sealed { SpanKind::SealedSlab } else { SpanKind::Slab });
     }
 
     pub(crate) fn free_blocks(self) -> usize {
@@ -246,7 +257,8 @@ impl Slab {
     /// Stops the program where the slab contradicts itself.
     pub(crate) fn check(self, class: SizeClass, arena: usize) {
         let shape = class.shape();
-        ensure_eq!(self.0.kind(), SpanKind::Slab, "a slab's kind");
+        let is_slab = matches!(self.0.kind(), SpanKind::Slab | SpanKind::SealedSlab);
+        ensure!(is_slab, "a slab's kind");
         ensure_eq!(self.0.class(), Some(class), "a slab's class");
         ensure_eq!(self.0.arena(), arena, "a slab's arena");
         ensure_eq!(self.0.pages(), shape.pages(), "a slab's pages");

@@ -53,6 +53,8 @@ pub(crate) enum SpanKind {
     LargeTail,
     /// The ends of a span on its way back to the kernel: in use to all others until it is back.
     Purging,
+    /// The head of a slab that no refill takes from.
+    SealedSlab,
 }
 
 impl SpanKind {
@@ -66,6 +68,7 @@ impl SpanKind {
             6 => SpanKind::Large,
             7 => SpanKind::LargeTail,
             8 => SpanKind::Purging,
+            9 => SpanKind::SealedSlab,
             _ => SpanKind::Inside,
         }
     }

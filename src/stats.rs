@@ -35,6 +35,8 @@ pub struct Stats {
     pub thread_cache_bytes: usize,
     /// Free blocks in depots.
     pub depot_bytes: usize,
+    /// Pages of slabs that serve no new block since [`warm_up`](crate::warm_up).
+    pub sealed_bytes: usize,
     /// Allocations of a span of their own, in bytes.
     pub large_bytes: usize,
     /// Allocations of a mapping of their own, in bytes.
@@ -187,6 +189,9 @@ impl<S: PageSource> Allocator<S> {
         let slab_bytes: usize = SizeClass::all()
             .map(|class| totals[class.index()].counts.slabs * class.shape().pages().bytes())
             .sum();
+        stats.sealed_bytes = SizeClass::all()
+            .map(|class| totals[class.index()].sealed_slabs * class.shape().pages().bytes())
+            .sum();
         let purged_slab_bytes: usize = totals.iter().map(|bin| bin.purged_bytes).sum();
         stats.large_bytes = pages.active_bytes.saturating_sub(slab_bytes);
         stats.huge_bytes = huge.used_bytes;
@@ -250,6 +255,7 @@ impl fmt::Display for Stats {
             ("dirty", self.dirty_bytes),
             ("in thread caches", self.thread_cache_bytes),
             ("in depots", self.depot_bytes),
+            ("sealed", self.sealed_bytes),
             ("large", self.large_bytes),
             ("huge", self.huge_bytes),
         ] {

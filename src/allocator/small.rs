@@ -203,7 +203,9 @@ impl<S: PageSource> Allocator<S> {
         // producer and a consumer it travels back.
         let slab = self.slab_of(*first, class);
         let slab = slab.unwrap_or_else(|misuse| abort_over(misuse, *first, class.block_bytes()));
-        let is_stocked = self.bin(slab.arena(), class).is_some_and(|bin| bin.stock(blocks));
+        let is_sealed = |block: &*mut u8| self.slab_of(*block, class).is_ok_and(Slab::is_sealed);
+        let is_stocked =
+            self.bin(slab.arena(), class).is_some_and(|bin| bin.stock(blocks, is_sealed));
         if !is_stocked {
             self.put_back(class, blocks);
         }

@@ -11,17 +11,14 @@
 use crossbeam_utils::CachePadded;
 
 use super::depot::Depot;
+use super::slab_lists::{SlabLists, SlabTally, level_of};
 use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
 use crate::page_heap::PageHeap;
 use crate::page_source::PageSource;
 use crate::size_class::{SizeClass, SlabShape};
-use crate::slab::{FULLNESS_LEVELS, Misuse, Slab};
-use crate::span::Link::{NextOrChild as Next, PreviousOrSibling as Previous};
-use crate::span::{SpanKind, SpanPtr};
-
-/// The level of slabs without a free block.
-const FULL: usize = FULLNESS_LEVELS - 1;
+use crate::slab::{Misuse, Slab};
+use crate::span::SpanKind;
 
 /// Slabs cut or freed under one hold of the page heap's lock.
 const SLAB_BATCH: usize = 16;
@@ -35,10 +32,7 @@ pub(crate) type Bin = CachePadded<Mutex<{ rank::BIN }, BinState>>;
 /// What a bin's lock guards.
 #[derive(Debug)]
 pub(crate) struct BinState {
-    /// Slabs by fullness, each list doubly linked through the descriptors.
-    lists: [Option<SpanPtr>; FULLNESS_LEVELS],
-    /// One bit for each list that is not empty.
-    occupied: u16,
+    pub(super) slabs: SlabLists,
     /// Whether the arena is closed: no more refills, its slabs are moving elsewhere.
     pub(super) is_closed: bool,
     pub(super) depot: Depot,
@@ -141,15 +135,22 @@ impl<S: PageSource> BinContext<'_, S> {
         // Linked in reverse, so that the list's head is the lowest.
         for span in spans[..taken].iter().rev().flatten() {
             let slab = Slab::cut(*span, self.class, self.arena);
-            state.link(slab, 0);
+            state.slabs.link(slab, 0);
             state.counts.slabs += 1;
         }
     }
 
     /// Takes all of `blocks` into the depot, or none where there is no room.
-    pub(crate) fn stock(&self, blocks: &[*mut u8]) -> bool {
+    ///
+    /// Nor where one belongs to a sealed slab, as `is_sealed` tells: the next refill would write
+    /// to a page that is to stay as it is.
+    pub(crate) fn stock(
+        &self,
+        blocks: &[*mut u8],
+        is_sealed: impl FnMut(&*mut u8) -> bool,
+    ) -> bool {
         let (mut state, _) = self.lock();
-        if state.is_closed {
+        if state.is_closed || (state.slabs.has_sealed() && blocks.iter().any(is_sealed)) {
             return false;
         }
         state.counts.flushes += 1;
@@ -234,7 +235,17 @@ impl<S: PageSource> BinContext<'_, S> {
         }
         let (state, _) = self.lock();
         let purge = |slab: Slab| slab.purge_free_pages(shape, self.page_heap.source());
-        state.slabs_below(FULL).map(purge).sum()
+        state.slabs.with_free_blocks().map(purge).sum()
+    }
+
+    /// Seals every slab of the bin; answers how many were not sealed before.
+    pub(crate) fn seal(&self) -> usize {
+        self.lock().0.slabs.seal_all()
+    }
+
+    /// Ends the seal of every slab of the bin; answers how many there were.
+    pub(crate) fn thaw(&self) -> usize {
+        self.lock().0.slabs.thaw_all(self.class.shape())
     }
 
     /// Moves every slab to `target`, which is of the same class in another arena.
@@ -243,13 +254,9 @@ impl<S: PageSource> BinContext<'_, S> {
     pub(super) fn move_slabs_to(&self, target: &BinContext<'_, S>) {
         let (mut from, mut to) = Mutex::lock_two(self.bin, target.bin);
         debug_assert!(from.is_closed && !to.is_closed);
-        let shape = self.class.shape();
-        loop {
-            let Some(slab) = from.slabs_below(FULLNESS_LEVELS).next() else { break };
-            let level = slab.fullness(shape);
-            from.unlink(slab, level);
+        while let Some((slab, level)) = from.slabs.take_any() {
             slab.span().set_arena(target.arena);
-            to.link(slab, level);
+            to.slabs.link(slab, level);
         }
         to.counts.slabs += core::mem::take(&mut from.counts.slabs);
         to.counts.taken_blocks += core::mem::take(&mut from.counts.taken_blocks);
@@ -267,80 +274,33 @@ impl BinState {
         let shape = class.shape();
         let mut count = 0;
         while count < into.len() {
-            let Some(slab) = self.fullest_with_room() else { break };
+            let Some(slab) = self.slabs.fullest_with_room() else { break };
             let before = slab.fullness(shape);
             let purged_bytes = slab.purged_bytes(shape);
             count += slab.take(shape, &mut into[count..]);
             self.retouched_bytes += purged_bytes - slab.purged_bytes(shape);
-            self.relink(shape, slab, before);
+            self.slabs.relink(shape, slab, before);
         }
         self.counts.taken_blocks += count;
         count
     }
 
-    fn fullest_with_room(&self) -> Option<Slab> {
-        let with_room = self.occupied & !(1 << FULL);
-        let level = with_room.checked_ilog2()?;
-        self.lists[level as usize].map(Slab::from_span)
-    }
-
     /// Puts one block back; answers whether its slab is empty now, and off the lists.
     fn put(&mut self, shape: &SlabShape, slab: Slab, address: usize) -> Result<bool, Misuse> {
-        let before = slab.fullness(shape);
+        let before = level_of(shape, slab);
         slab.put(shape, address)?;
         self.counts.taken_blocks -= 1;
         if slab.is_empty(shape) {
-            self.unlink(slab, before);
+            self.slabs.unlink(slab, before);
+            // Whoever takes the span next cuts it anew: with its last block the seal is gone.
+            slab.set_sealed(false);
             self.counts.slabs -= 1;
             // The page heap takes the whole span for dirty, and so for resident.
             self.retouched_bytes += slab.purged_bytes(shape);
             return Ok(true);
         }
-        self.relink(shape, slab, before);
+        self.slabs.relink(shape, slab, before);
         Ok(false)
-    }
-
-    #[inline]
-    fn relink(&mut self, shape: &SlabShape, slab: Slab, before: usize) {
-        let after = slab.fullness(shape);
-        if after != before {
-            self.unlink(slab, before);
-            self.link(slab, after);
-        }
-    }
-
-    fn link(&mut self, slab: Slab, level: usize) {
-        let span = slab.span();
-        let first = self.lists[level];
-        span.set_link(Next, first);
-        span.set_link(Previous, None);
-        if let Some(first) = first {
-            first.set_link(Previous, Some(span));
-        }
-        self.lists[level] = Some(span);
-        self.occupied |= 1 << level;
-    }
-
-    fn unlink(&mut self, slab: Slab, level: usize) {
-        let span = slab.span();
-        let (next, previous) = (span.link(Next), span.link(Previous));
-        match previous {
-            Some(previous) => previous.set_link(Next, next),
-            None => self.lists[level] = next,
-        }
-        if let Some(next) = next {
-            next.set_link(Previous, previous);
-        }
-        if self.lists[level].is_none() {
-            self.occupied &= !(1 << level);
-        }
-    }
-
-    /// The slabs on the lists below `level`.
-    pub(super) fn slabs_below(&self, level: usize) -> impl Iterator<Item = Slab> + '_ {
-        self.lists[..level].iter().flat_map(|first| {
-            core::iter::successors(*first, |span| span.link(Next)).map(Slab::from_span)
-        })
     }
 
     /// Bytes of slabs' pages given back and not handed out since.
@@ -349,29 +309,14 @@ impl BinState {
         if shape.pages().count() < 2 {
             return 0;
         }
-        self.slabs_below(FULL).map(|slab| slab.purged_bytes(shape)).sum()
+        self.slabs.with_free_blocks().map(|slab| slab.purged_bytes(shape)).sum()
     }
 
     fn check(&self, class: SizeClass, arena: usize) {
-        let shape = class.shape();
-        let (mut slabs, mut taken_blocks) = (0, 0);
-        for level in 0..FULLNESS_LEVELS {
-            let is_occupied = self.occupied & (1 << level) != 0;
-            ensure_eq!(self.lists[level].is_some(), is_occupied, "a bin's occupied lists");
-            let mut previous = None;
-            for span in core::iter::successors(self.lists[level], |span| span.link(Next)) {
-                let slab = Slab::from_span(span);
-                slab.check(class, arena);
-                ensure_eq!(slab.fullness(shape), level, "a slab is on the wrong list");
-                ensure!(!slab.is_empty(shape), "an empty slab stays in its bin");
-                ensure_eq!(span.link(Previous), previous, "a list's back links");
-                previous = Some(span);
-                slabs += 1;
-                taken_blocks += shape.capacity as usize - slab.free_blocks();
-            }
-        }
-        ensure_eq!(slabs, self.counts.slabs, "slabs of a bin");
-        ensure_eq!(taken_blocks, self.counts.taken_blocks, "blocks taken from a bin");
+        let tally = self.slabs.check(class, arena);
+        let counted =
+            SlabTally { slabs: self.counts.slabs, taken_blocks: self.counts.taken_blocks };
+        ensure_eq!(tally, counted, "slabs of a bin, and blocks taken from them");
         ensure!(self.depot.len() <= super::depot::capacity(class), "blocks in a depot");
     }
 }

@@ -7,6 +7,7 @@ mod bin;
 mod depot;
 pub(crate) mod policy;
 mod set;
+mod slab_lists;
 
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicUsize;
@@ -32,6 +33,7 @@ pub(crate) struct BinSnapshot {
     pub(crate) counts: BinCounts,
     pub(crate) depot_blocks: usize,
     pub(crate) purged_bytes: usize,
+    pub(crate) sealed_slabs: usize,
 }
 
 impl BinSnapshot {
@@ -39,6 +41,7 @@ impl BinSnapshot {
         self.counts.add(&other.counts);
         self.depot_blocks += other.depot_blocks;
         self.purged_bytes += other.purged_bytes;
+        self.sealed_slabs += other.sealed_slabs;
     }
 }
 
@@ -66,6 +69,7 @@ impl Arena {
             counts: state.counts,
             depot_blocks: state.depot.len(),
             purged_bytes: state.purged_bytes(class),
+            sealed_slabs: state.slabs.sealed().count(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod account;
 pub(crate) mod address_space;
 pub(crate) mod block;
 pub(crate) mod child;
+pub(crate) mod fork;
 pub(crate) mod pattern;
 pub(crate) mod resident;
 pub(crate) mod worker;

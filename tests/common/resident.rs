@@ -21,6 +21,12 @@ pub(crate) fn anonymous_bytes_of(process: u32) -> usize {
     kilobytes(&path, "RssAnon:").expect("the kernel tells a process's size") * 1024
 }
 
+/// Bytes of this process's pages that were written to and that no other process shares.
+pub(crate) fn private_dirty_bytes() -> usize {
+    let rolled_up = kilobytes("/proc/self/smaps_rollup", "Private_Dirty:");
+    rolled_up.expect("the kernel tells what is shared") * 1024
+}
+
 /// The most bytes that were ever resident.
 pub(crate) fn peak_bytes() -> usize {
     kilobytes("/proc/self/status", "VmHWM:").expect("the kernel tells the peak") * 1024

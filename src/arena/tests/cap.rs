@@ -1,6 +1,6 @@
 //! The cap: arenas that close and open again, and the blocks that are out meanwhile.
 
-use super::{ARENAS_MAX, PerThread, Refill, SizeClass, World, class_of};
+use super::{ARENAS_MAX, PerThread, Refill, SizeClass, World, class_of, never};
 
 #[test]
 fn the_blocks_of_closed_arenas_belong_to_those_left_and_can_be_put_back() {
@@ -45,8 +45,8 @@ fn a_closed_arena_refuses_refills_and_stock() {
     world.set_cap(1);
     let mut block = [core::ptr::null_mut()];
     assert_eq!(world.bin(1, class).refill(&mut block), Refill::Closed);
-    assert!(!world.bin(1, class).stock(&blocks));
-    assert!(world.bin(0, class).stock(&blocks), "the arena that has them now takes them");
+    assert!(!world.bin(1, class).stock(&blocks, never));
+    assert!(world.bin(0, class).stock(&blocks, never), "the arena that has them now takes them");
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn the_stock_of_a_closing_arena_goes_back_to_the_slabs_it_came_from() {
     let world = World::with_open(3);
     let class = class_of(64);
     let (own, foreign) = (world.take(2, class, 50), world.take(0, class, 50));
-    assert!(world.bin(2, class).stock(&[&own[..], &foreign[..]].concat()));
+    assert!(world.bin(2, class).stock(&[&own[..], &foreign[..]].concat(), never));
     // Open arenas may hold stock of a closing one, whose slabs it then follows.
     let lent = world.take(2, class, 30);
-    assert!(world.bin(1, class).stock(&lent));
+    assert!(world.bin(1, class).stock(&lent, never));
     world.set_cap(2);
     assert_eq!(world.depot_blocks(2, class), 0);
     assert_eq!(world.counts(1, class).taken_blocks, 0);
@@ -81,7 +81,7 @@ fn a_raised_cap_opens_the_same_arenas_again_without_new_records() {
         for index in 1..4 {
             assert_eq!(world.assign(&PerThread), Some(index));
             let blocks = world.take(index, class, 5);
-            assert!(world.bin(index, class).stock(&blocks[..3]));
+            assert!(world.bin(index, class).stock(&blocks[..3], never));
         }
         mapped_bytes.push(world.source().outstanding_bytes());
     }
