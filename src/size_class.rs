@@ -36,6 +36,8 @@ pub(crate) struct SlabShape {
     pub(crate) capacity: u16,
     /// Pages in a slab.
     page_count: u16,
+    /// `ceil(2^20 / capacity)`, to divide a number of blocks by the capacity in the same way.
+    capacity_reciprocal: u32,
 }
 
 impl SizeClass {
@@ -103,8 +105,28 @@ impl SizeClass {
 }
 
 impl SlabShape {
+    const fn of(block_bytes: usize) -> SlabShape {
+        let page_count = slab_page_count(block_bytes);
+        let capacity = page_count * PAGE_BYTES / block_bytes;
+        SlabShape {
+            block_bytes: block_bytes as u32,
+            reciprocal: (1u64 << 32).div_ceil(block_bytes as u64) as u32,
+            capacity: capacity as u16,
+            page_count: page_count as u16,
+            capacity_reciprocal: (1u32 << 20).div_ceil(capacity as u32),
+        }
+    }
+
     pub(crate) const fn pages(&self) -> Pages {
         Pages::new(self.page_count as u32)
+    }
+
+    /// How many `parts`-ths of the slab `blocks` fill, rounded down.
+    ///
+    /// Exact for products below 2^12: the error is less than a block in `2^20 / (blocks * parts)`.
+    #[inline]
+    pub(crate) fn parts_filled(&self, blocks: usize, parts: usize) -> usize {
+        (((blocks * parts) as u64 * u64::from(self.capacity_reciprocal)) >> 20) as usize
     }
 
     /// The block that starts at `offset_bytes` into a slab, or `None` where none starts there.
@@ -145,18 +167,10 @@ const fn slab_page_count(block_bytes: usize) -> usize {
 }
 
 static SHAPES: [SlabShape; CLASS_COUNT] = {
-    let mut shapes =
-        [SlabShape { block_bytes: 0, reciprocal: 0, capacity: 0, page_count: 0 }; CLASS_COUNT];
+    let mut shapes = [const { SlabShape::of(GRAIN_BYTES) }; CLASS_COUNT];
     let mut index = 0;
     while index < CLASS_COUNT {
-        let block_bytes = class_bytes(index);
-        let page_count = slab_page_count(block_bytes);
-        shapes[index] = SlabShape {
-            block_bytes: block_bytes as u32,
-            reciprocal: (1u64 << 32).div_ceil(block_bytes as u64) as u32,
-            capacity: (page_count * PAGE_BYTES / block_bytes) as u16,
-            page_count: page_count as u16,
-        };
+        shapes[index] = SlabShape::of(class_bytes(index));
         index += 1;
     }
     shapes
@@ -226,6 +240,16 @@ mod tests {
             assert!((slab_bytes - used_bytes) * 16 <= slab_bytes);
             assert!(shape.capacity as usize <= SLAB_BLOCKS_MAX);
             assert!(shape.pages().count() <= 16, "{} pages", shape.pages().count());
+        }
+    }
+
+    #[test]
+    fn parts_of_a_slab_are_rounded_down_exactly() {
+        for class in SizeClass::all() {
+            let capacity = class.shape().capacity as usize;
+            for blocks in 0..=capacity {
+                assert_eq!(class.shape().parts_filled(blocks, 8), blocks * 8 / capacity);
+            }
         }
     }
 

@@ -116,7 +116,7 @@ impl Slab {
     /// The list that the slab belongs on: 0 for nearly empty, the last for full.
     pub(crate) fn fullness(self, shape: &SlabShape) -> usize {
         let used = shape.capacity as usize - self.free_blocks();
-        used * (FULLNESS_LEVELS - 1) / shape.capacity as usize
+        shape.parts_filled(used, FULLNESS_LEVELS - 1)
     }
 
     /// Takes up to `into.len()` free blocks, lowest address first; answers how many.
@@ -146,18 +146,33 @@ impl Slab {
         taken
     }
 
-    /// Takes a block back.
-    pub(crate) fn put(self, shape: &SlabShape, address: usize) -> Result<(), Misuse> {
-        let offset = address - self.0.base().addr().get();
-        let block = shape.block_at(offset).ok_or(Misuse::Interior)?;
-        let word = self.word(block / 64);
-        let (bits, bit) = (word.load(Relaxed), 1 << (block % 64));
-        if bits & bit != 0 {
-            return Err(Misuse::FreeAlready);
+    /// Takes blocks back for as long as they are this slab's, the first of them for certain.
+    ///
+    /// Answers how many that were. What is freed together was often allocated together, and a block
+    /// in the range of a slab already confirmed needs no look-up of its own.
+    pub(crate) fn put(
+        self,
+        shape: &SlabShape,
+        blocks: &[*mut u8],
+    ) -> Result<usize, (Misuse, *mut u8)> {
+        let (base, bytes) = (self.0.base().addr().get(), shape.pages().bytes());
+        let mut count = 0;
+        for &block in blocks {
+            let offset = block.addr().wrapping_sub(base);
+            if offset >= bytes {
+                break;
+            }
+            let index = shape.block_at(offset).ok_or((Misuse::Interior, block))?;
+            let word = self.word(index / 64);
+            let (bits, bit) = (word.load(Relaxed), 1 << (index % 64));
+            if bits & bit != 0 {
+                return Err((Misuse::FreeAlready, block));
+            }
+            word.store(bits | bit, Relaxed);
+            count += 1;
         }
-        word.store(bits | bit, Relaxed);
-        self.0.set_free_blocks(self.free_blocks() + 1);
-        Ok(())
+        self.0.set_free_blocks(self.free_blocks() + count);
+        Ok(count)
     }
 
     /// A word of the free bitmap; those past the descriptor's lie in the segment's side words.
@@ -318,8 +333,8 @@ mod tests {
                 assert!(blocks[..capacity].windows(2).all(|pair| pair[0] < pair[1]));
                 assert_eq!(slab.fullness(shape), FULLNESS_LEVELS - 1);
                 for block in blocks[..capacity].iter().rev() {
-                    assert_eq!(slab.put(shape, block.addr()), Ok(()));
-                    assert_eq!(slab.put(shape, block.addr()), Err(Misuse::FreeAlready));
+                    assert_eq!(slab.put(shape, &[*block]), Ok(1));
+                    assert_eq!(slab.put(shape, &[*block]), Err((Misuse::FreeAlready, *block)));
                 }
                 assert!(slab.is_empty(shape));
                 slab.check(class, 3);
@@ -333,7 +348,9 @@ mod tests {
         with_slab(class, |_, slab| {
             let mut block = [core::ptr::null_mut()];
             slab.take(class.shape(), &mut block);
-            assert_eq!(slab.put(class.shape(), block[0].addr() + 8), Err(Misuse::Interior));
+            let inside = block[0].wrapping_add(8);
+            let refused = Err((Misuse::Interior, inside));
+            assert_eq!(slab.put(class.shape(), &[inside]), refused);
         });
     }
 
@@ -354,8 +371,7 @@ mod tests {
             assert_eq!(slab.purged_bytes(shape), 0);
             // A bin tells the limits what came back; here the test stands in for it.
             heap.source().limits().count_resident(4 * PAGE_BYTES);
-            slab.put(shape, first[0].addr()).unwrap();
-            slab.put(shape, second[0].addr()).unwrap();
+            assert_eq!(slab.put(shape, &[first[0], second[0]]), Ok(2));
         });
     }
 }

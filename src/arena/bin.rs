@@ -168,18 +168,17 @@ impl<S: PageSource> BinContext<'_, S> {
         let mut emptied = [None; SLAB_BATCH];
         let (mut state, _) = self.lock();
         state.counts.flushes += 1;
-        let (mut others, mut emptied_count) = (0, 0);
-        for index in 0..blocks.len() {
-            let block = blocks[index];
+        let (mut index, mut others, mut emptied_count) = (0, 0, 0);
+        while let Some(&block) = blocks.get(index) {
             let slab = lookup(block).map_err(|misuse| (misuse, block))?;
             if slab.arena() != self.arena {
                 blocks[others] = block;
                 others += 1;
+                index += 1;
                 continue;
             }
-            let is_emptied = state
-                .put(self.class.shape(), slab, block.addr())
-                .map_err(|misuse| (misuse, block))?;
+            let (count, is_emptied) = state.put(self.class.shape(), slab, &blocks[index..])?;
+            index += count;
             if is_emptied {
                 if emptied_count == SLAB_BATCH {
                     self.tell_retouched(&mut state);
@@ -285,22 +284,30 @@ impl BinState {
         count
     }
 
-    /// Puts one block back; answers whether its slab is empty now, and off the lists.
-    fn put(&mut self, shape: &SlabShape, slab: Slab, address: usize) -> Result<bool, Misuse> {
+    /// Puts back those of `blocks`, from the first on, that follow each other in one slab.
+    ///
+    /// Answers how many, and whether their slab is empty now, and off the lists.
+    fn put(
+        &mut self,
+        shape: &SlabShape,
+        slab: Slab,
+        blocks: &[*mut u8],
+    ) -> Result<(usize, bool), (Misuse, *mut u8)> {
         let before = level_of(shape, slab);
-        slab.put(shape, address)?;
-        self.counts.taken_blocks -= 1;
-        if slab.is_empty(shape) {
+        let count = slab.put(shape, blocks)?;
+        self.counts.taken_blocks -= count;
+        let is_emptied = slab.is_empty(shape);
+        if is_emptied {
             self.slabs.unlink(slab, before);
             // Whoever takes the span next cuts it anew: with its last block the seal is gone.
             slab.set_sealed(false);
             self.counts.slabs -= 1;
             // The page heap takes the whole span for dirty, and so for resident.
             self.retouched_bytes += slab.purged_bytes(shape);
-            return Ok(true);
+        } else {
+            self.slabs.relink(shape, slab, before);
         }
-        self.slabs.relink(shape, slab, before);
-        Ok(false)
+        Ok((count, is_emptied))
     }
 
     /// Bytes of slabs' pages given back and not handed out since.
