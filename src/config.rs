@@ -8,7 +8,6 @@ use crate::arena::policy::{ArenaPolicy, OnContention, PerCpu, PerThread};
 use crate::decay::DEFAULT_DECAY_MILLISECONDS;
 use crate::limits::Limit;
 use crate::os::{cpus, environment};
-use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 
 /// Settings for [`CapMalloc::with_config`](crate::CapMalloc::with_config), made in a constant.
 ///
@@ -18,7 +17,7 @@ use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 /// |---|---|---|
 /// | [`arena_max`](Self::arena_max) | `CAPMALLOC_ARENA_MAX`, else `MALLOC_ARENA_MAX` | usable CPUs |
 /// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
-/// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | 16 MiB |
+/// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | an eighth of resident memory |
 /// | [`decay_milliseconds`](Self::decay_milliseconds) | `CAPMALLOC_DECAY_MS` | 1000 |
 /// | [`background`](Self::background) | `CAPMALLOC_BACKGROUND` | off |
 /// | [`limit`](Self::limit), address space | `CAPMALLOC_ADDRESS_SPACE_MAX` | none |
@@ -39,7 +38,7 @@ use crate::thread_cache::DEFAULT_BUDGET_BYTES;
 pub struct Config {
     arena_max: Option<usize>,
     policy: Option<&'static dyn ArenaPolicy>,
-    cache_budget_bytes: usize,
+    cache_budget_bytes: Option<usize>,
     decay_milliseconds: i64,
     background: bool,
     limits: [Option<usize>; 3],
@@ -77,7 +76,7 @@ impl Config {
         Config {
             arena_max: None,
             policy: None,
-            cache_budget_bytes: DEFAULT_BUDGET_BYTES,
+            cache_budget_bytes: None,
             decay_milliseconds: DEFAULT_DECAY_MILLISECONDS,
             background: false,
             limits: [None; 3],
@@ -103,8 +102,10 @@ impl Config {
     }
 
     /// How many bytes of free blocks the caches of all threads together may hold.
+    ///
+    /// Unless it is set, that is an eighth of what is resident, at least 2 MiB and at most 16 MiB.
     pub const fn cache_budget_bytes(mut self, bytes: usize) -> Self {
-        self.cache_budget_bytes = bytes;
+        self.cache_budget_bytes = Some(bytes);
         self
     }
 
@@ -152,7 +153,8 @@ impl Config {
 pub(crate) struct Settings {
     pub(crate) arena_max: usize,
     pub(crate) policy: &'static dyn ArenaPolicy,
-    pub(crate) cache_budget_bytes: usize,
+    /// `None` for a part of resident memory.
+    pub(crate) cache_budget_bytes: Option<usize>,
     pub(crate) decay_milliseconds: i64,
     pub(crate) background: bool,
     pub(crate) limits: [(Limit, Option<usize>); 3],
@@ -165,13 +167,7 @@ impl Settings {
         Settings {
             arena_max: read_arena_max(config),
             policy: read_policy(config),
-            cache_budget_bytes: environment::read_or_warn(
-                c"CAPMALLOC_CACHE_BUDGET",
-                environment::parse_bytes_size,
-                "a size such as 512K or 16M",
-                &Bytes(config.cache_budget_bytes),
-            )
-            .unwrap_or(config.cache_budget_bytes),
+            cache_budget_bytes: read_budget(config),
             decay_milliseconds: environment::read_or_warn(
                 c"CAPMALLOC_DECAY_MS",
                 environment::parse_milliseconds,
@@ -204,6 +200,20 @@ fn read_switch(name: &CStr, fallback: bool) -> bool {
     let fallback_text = if fallback { "1" } else { "0" };
     environment::read_or_warn(name, environment::parse_switch, "1 or 0", &fallback_text)
         .unwrap_or(fallback)
+}
+
+fn read_budget(config: &Config) -> Option<usize> {
+    let fallback_text: &dyn fmt::Display = match &config.cache_budget_bytes {
+        Some(bytes) => &Bytes(*bytes),
+        None => &"an eighth of resident memory",
+    };
+    environment::read_or_warn(
+        c"CAPMALLOC_CACHE_BUDGET",
+        environment::parse_bytes_size,
+        "a size such as 512K or 16M",
+        fallback_text,
+    )
+    .or(config.cache_budget_bytes)
 }
 
 fn read_limit(config: &Config, limit: Limit, name: &CStr) -> Option<usize> {

@@ -5,6 +5,10 @@
 //! whose owner did not come by, depots and slabs of bins that nobody touched, freed mappings, and
 //! free spans of the period before. So everything is given back between one half and one decay
 //! time after its last use, in as few calls to the kernel as there are gaps between used pages.
+//!
+//! A busy program frees pages faster than they age. Several times in a period, what is kept is
+//! therefore held against what is in use: dirty pages beyond a part of it go back at once, and the
+//! budget of the thread caches follows it.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
@@ -21,6 +25,10 @@ pub(crate) const DEFAULT_DECAY_MILLISECONDS: i64 = 1000;
 /// The shortest period: the coarse clock moves in steps of a few milliseconds.
 const PERIOD_MIN_MILLISECONDS: u64 = 10;
 
+/// Milliseconds between two looks at what is kept beside what is in use: rare enough that pages
+/// which a program takes and frees in turn are not given back each time.
+const BALANCE_MILLISECONDS: u64 = 50;
+
 /// When memory decays.
 #[derive(Debug)]
 pub(crate) struct Decay {
@@ -30,6 +38,8 @@ pub(crate) struct Decay {
     milliseconds: AtomicI64,
     /// When the running period began.
     period_began_at: AtomicU64,
+    /// When what is kept was last held against what is in use.
+    balanced_at: AtomicU64,
     /// Whether a thread is giving back what a period left unused.
     is_ending: AtomicBool,
 }
@@ -39,6 +49,7 @@ impl Decay {
         Decay {
             milliseconds: AtomicI64::new(milliseconds),
             period_began_at: AtomicU64::new(0),
+            balanced_at: AtomicU64::new(0),
             is_ending: AtomicBool::new(false),
         }
     }
@@ -60,6 +71,13 @@ impl Decay {
     pub(crate) fn period_milliseconds(&self) -> Option<u64> {
         let milliseconds = u64::try_from(self.milliseconds()).ok()?;
         Some((milliseconds / 2).max(PERIOD_MIN_MILLISECONDS))
+    }
+
+    /// Whether the caller is the one to hold what is kept against what is in use now.
+    fn is_time_to_balance(&self, now: u64) -> bool {
+        let last = self.balanced_at.load(Relaxed);
+        now >= last.saturating_add(BALANCE_MILLISECONDS)
+            && self.balanced_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
     /// Whether freed pages go back at once.
@@ -90,9 +108,21 @@ impl<S: PageSource> Allocator<S> {
         if let Some(began_at) = self.decay().end_period(now) {
             self.give_back_unused(began_at);
         }
+        if self.decay().is_time_to_balance(now) {
+            self.balance();
+        }
         if self.decay().is_immediate() {
             self.huge().release_cached(&self.huge_supply());
             self.page_heap().purge_dirty();
+        }
+    }
+
+    /// Brings what is kept for reuse into proportion to what is in use.
+    #[cold]
+    fn balance(&self) {
+        self.budget().follow(self.page_heap().source().limits().resident_bytes());
+        if self.decay().period_milliseconds().is_some() {
+            self.page_heap().purge_excess();
         }
     }
 

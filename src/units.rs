@@ -1,6 +1,6 @@
 //! Units of memory, as types, so that pages and bytes never meet as bare integers.
 
-use core::ops::{Add, AddAssign, Sub, SubAssign};
+use core::ops::{Add, AddAssign, Div, Sub, SubAssign};
 
 /// Bytes in one page, the unit in which the page heap counts.
 ///
@@ -14,6 +14,8 @@ pub(crate) struct Pages(u32);
 
 impl Pages {
     pub(crate) const ZERO: Pages = Pages(0);
+    /// More than there are.
+    pub(crate) const ALL: Pages = Pages(u32::MAX);
 
     pub(crate) const fn new(count: u32) -> Self {
         Pages(count)
@@ -24,6 +26,19 @@ impl Pages {
         let count = bytes.div_ceil(PAGE_BYTES);
         debug_assert!(count <= u32::MAX as usize);
         Pages(count as u32)
+    }
+
+    /// This many pages less than these, or none.
+    pub(crate) const fn saturating_sub(self, other: Pages) -> Self {
+        Pages(self.0.saturating_sub(other.0))
+    }
+
+    /// Rounded up to a multiple of so many pages; as they are where that is more than there can be.
+    pub(crate) const fn round_up_to(self, unit: usize) -> Self {
+        match self.0.checked_next_multiple_of(unit as u32) {
+            Some(count) => Pages(count),
+            None => self,
+        }
     }
 
     pub(crate) const fn count(self) -> usize {
@@ -47,6 +62,13 @@ impl Sub for Pages {
     fn sub(self, other: Pages) -> Pages {
         debug_assert!(self.0 >= other.0);
         Pages(self.0.wrapping_sub(other.0))
+    }
+}
+
+impl Div<u32> for Pages {
+    type Output = Pages;
+    fn div(self, parts: u32) -> Pages {
+        Pages(self.0 / parts)
     }
 }
 
@@ -82,6 +104,13 @@ mod tests {
         assert_eq!(Pages::containing(PAGE_BYTES), Pages::new(1));
         assert_eq!(Pages::containing(PAGE_BYTES + 1), Pages::new(2));
         assert_eq!(Pages::new(3).bytes(), 12288);
+    }
+
+    #[test]
+    fn pages_round_up_to_units() {
+        assert_eq!(Pages::new(5).round_up_to(4), Pages::new(8));
+        assert_eq!(Pages::ZERO.round_up_to(4), Pages::ZERO);
+        assert_eq!(Pages::ALL.round_up_to(16), Pages::ALL);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The heap as a whole, on slots that stand for threads.
 
+mod balance;
 mod block;
 mod faults;
 mod faulty_source;

@@ -9,6 +9,10 @@ use crate::units::{PAGE_BYTES, Pages};
 /// Spans purged between two holds of the page heap's lock.
 const BATCH: usize = 32;
 
+/// Dirty pages that may wait for reuse at any time, and the part of the pages in use that may.
+const DIRTY_MIN_PAGES: u32 = 256;
+const DIRTY_PART: u32 = 8;
+
 /// What a purge gave back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Purged {
@@ -21,22 +25,34 @@ pub(crate) struct Purged {
 impl<S: PageSource> PageHeap<S> {
     /// Gives every dirty span back, then unmaps the segments of which no page is in use.
     pub(crate) fn purge_all(&self) -> Purged {
-        let spans_bytes = self.purge_period(0) + self.purge_period(1);
+        let spans_bytes = self.purge_dirty();
         Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
     }
 
-    /// Gives every dirty span back, and keeps the segments.
-    pub(crate) fn purge_dirty(&self) {
-        if self.has_dirty() {
-            self.purge_period(0);
-            self.purge_period(1);
+    /// Gives every dirty span back, and keeps the segments; answers the bytes.
+    pub(crate) fn purge_dirty(&self) -> usize {
+        if !self.has_dirty() {
+            return 0;
         }
+        let mut left = Pages::ALL;
+        self.purge_period(0, &mut left) + self.purge_period(1, &mut left)
+    }
+
+    /// Gives back what is dirty beyond a part of what is in use, what waited longest first.
+    pub(crate) fn purge_excess(&self) -> usize {
+        let (mut excess, last) = {
+            let spans = self.spans.lock();
+            let kept = (spans.active / DIRTY_PART).max(Pages::new(DIRTY_MIN_PAGES));
+            (spans.dirty_pages().saturating_sub(kept), 1 - spans.period)
+        };
+        self.purge_period(last, &mut excess) + self.purge_period(1 - last, &mut excess)
     }
 
     /// Gives back what was freed before the period that ends now, and begins the next.
     pub(crate) fn end_period(&self) -> Purged {
         let last = 1 - self.spans.lock().period;
-        let spans_bytes = self.purge_period(last);
+        let mut wanted = Pages::ALL;
+        let spans_bytes = self.purge_period(last, &mut wanted);
         self.spans.lock().period = last;
         Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
     }
@@ -46,14 +62,18 @@ impl<S: PageSource> PageHeap<S> {
         self.spans.lock().dirty_pages() != Pages::ZERO
     }
 
-    fn purge_period(&self, period: usize) -> usize {
+    /// Gives a period's spans back until there are none or `wanted` pages of them were given back;
+    /// what is still wanted then stays in it.
+    fn purge_period(&self, period: usize, wanted: &mut Pages) -> usize {
         let mut spans_bytes = 0;
-        loop {
+        while *wanted != Pages::ZERO {
             let mut batch = [None; BATCH];
             let unit_bytes = self.source.granularity_bytes();
-            if self.spans.lock().start_purge(period, &mut batch, unit_bytes) == 0 {
-                return spans_bytes;
+            let started = self.spans.lock().start_purge(period, *wanted, &mut batch, unit_bytes);
+            if started == Pages::ZERO {
+                break;
             }
+            *wanted = wanted.saturating_sub(started);
             // The calls to the kernel are made without the lock: the spans are in nobody's hands.
             let done = batch.map(|span| span.map(|span| (span, self.purge_span(span))));
             let mut spans = self.spans.lock();
@@ -64,9 +84,10 @@ impl<S: PageSource> PageHeap<S> {
                 spans_bytes += purged_bytes;
             }
             if done.iter().flatten().any(|(_, purged)| !purged) {
-                return spans_bytes;
+                break;
             }
         }
+        spans_bytes
     }
 
     /// Takes back the spans that another thread of the parent was purging when this process, its
@@ -121,26 +142,31 @@ impl<S: PageSource> PageHeap<S> {
 }
 
 impl FreeSpans {
-    /// Takes up to a batch of a period's dirty spans out of the index, longest first.
+    /// Takes a period's dirty spans out of the index, longest first: a batch of them, or as many as
+    /// hold the pages wanted. Answers their pages.
     fn start_purge(
         &mut self,
         period: usize,
+        wanted: Pages,
         batch: &mut [Option<SpanPtr>],
         granularity_bytes: usize,
-    ) -> usize {
-        let mut count = 0;
+    ) -> Pages {
+        let (mut count, mut started) = (0, Pages::ZERO);
         // Spans that cover no whole unit of the source, kept out of the way of those behind them.
         let mut unfit: Option<SpanPtr> = None;
-        while count < batch.len() {
+        while count < batch.len() && started < wanted {
             let Some(span) = self.dirty[period].take_longest() else { break };
             let Some(span) = self.trim_to_granularity(span, granularity_bytes) else {
                 span.set_link(Link::NextOrChild, unfit);
                 unfit = Some(span);
                 continue;
             };
+            let left = (wanted - started).round_up_to(granularity_bytes / PAGE_BYTES);
+            let span = self.split_off_end(span, left);
             set_ends(span, span.pages(), SpanKind::Purging);
             span.segment().mark_used(span.page_index(), span.pages());
             self.purging += span.pages();
+            started += span.pages();
             batch[count] = Some(span);
             count += 1;
         }
@@ -148,7 +174,7 @@ impl FreeSpans {
             unfit = span.link(Link::NextOrChild);
             self.insert(span, span.pages(), span.kind());
         }
-        count
+        started
     }
 
     /// Puts the ends of a span that no whole kernel page covers back, and answers with the rest.
@@ -167,6 +193,19 @@ impl FreeSpans {
         self.split(span, pages);
         set_ends(span, pages, span.kind());
         Some(span)
+    }
+
+    /// Returns what a free span (out of the index) has before its last `pages`, and answers with
+    /// those: what lies lower is taken again sooner.
+    fn split_off_end(&mut self, span: SpanPtr, pages: Pages) -> SpanPtr {
+        if span.pages() <= pages {
+            return span;
+        }
+        let (before, kind) = (span.pages() - pages, span.kind());
+        let end = span.segment().span(span.page_index() + before.count());
+        set_ends(end, pages, kind);
+        self.insert(span, before, kind);
+        end
     }
 
     /// Makes a span free again after the attempt to give it back.

@@ -1,10 +1,14 @@
 //! The budget: how many bytes of blocks all thread caches together may hold.
 
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-/// Bytes that caches may hold unless the program says otherwise.
+/// Bytes that caches may hold at most, unless the program says otherwise.
 pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
+
+/// Bytes that they may hold in a small program, and the part of resident memory in a larger one.
+const FOLLOWING_MIN_BYTES: usize = 2 << 20;
+const FOLLOWING_PART: usize = 8;
 
 /// One process-wide allowance, of which each bin borrows its capacity in bytes.
 ///
@@ -13,6 +17,8 @@ pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct CacheBudget {
     limit_bytes: AtomicUsize,
+    /// Whether the limit is a part of resident memory rather than a number of the program's.
+    is_following: AtomicBool,
     lent_bytes: AtomicUsize,
     /// When caches were last reclaimed because nothing was left to lend.
     reclaimed_at: AtomicU64,
@@ -22,13 +28,28 @@ impl CacheBudget {
     pub(crate) const fn new(limit_bytes: usize) -> Self {
         CacheBudget {
             limit_bytes: AtomicUsize::new(limit_bytes),
+            is_following: AtomicBool::new(false),
             lent_bytes: AtomicUsize::new(0),
             reclaimed_at: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn set_limit_bytes(&self, bytes: usize) {
-        self.limit_bytes.store(bytes, Relaxed);
+    /// Sets the limit to a number, or with `None` lets it follow resident memory.
+    pub(crate) fn set_limit_bytes(&self, bytes: Option<usize>) {
+        self.is_following.store(bytes.is_none(), Relaxed);
+        self.limit_bytes.store(bytes.unwrap_or(FOLLOWING_MIN_BYTES), Relaxed);
+    }
+
+    /// Tells how much memory is resident, for a limit that follows it.
+    ///
+    /// What caches hold beyond a limit that fell is reclaimed when one of them asks for more, or
+    /// by decay.
+    pub(crate) fn follow(&self, resident_bytes: usize) {
+        if self.is_following.load(Relaxed) {
+            let bytes = resident_bytes / FOLLOWING_PART;
+            let bytes = bytes.clamp(FOLLOWING_MIN_BYTES, DEFAULT_BUDGET_BYTES);
+            self.limit_bytes.store(bytes, Relaxed);
+        }
     }
 
     pub(crate) fn limit_bytes(&self) -> usize {
@@ -70,6 +91,24 @@ impl CacheBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_follows_resident_memory_unless_it_was_set() {
+        let budget = CacheBudget::new(100);
+        budget.follow(64 << 20);
+        assert_eq!(budget.limit_bytes(), 100);
+        budget.set_limit_bytes(None);
+        assert_eq!(budget.limit_bytes(), FOLLOWING_MIN_BYTES);
+        for (resident_bytes, limit_bytes) in
+            [(64 << 20, 8 << 20), (1 << 20, FOLLOWING_MIN_BYTES), (4 << 30, DEFAULT_BUDGET_BYTES)]
+        {
+            budget.follow(resident_bytes);
+            assert_eq!(budget.limit_bytes(), limit_bytes);
+        }
+        budget.set_limit_bytes(Some(7));
+        budget.follow(64 << 20);
+        assert_eq!(budget.limit_bytes(), 7);
+    }
 
     #[test]
     fn lends_to_the_limit_and_takes_back() {

@@ -185,7 +185,7 @@ fn descriptors_bytes() -> usize {
 
 fn run(budget_bytes: usize, actions: &[Action]) {
     let heap = timeless(TestSource::new(), 2);
-    heap.budget().set_limit_bytes(budget_bytes);
+    heap.budget().set_limit_bytes(Some(budget_bytes));
     let slots = core::array::from_fn(|_| Box::new(ThreadSlot::new()));
     let now = crate::os::clock::coarse_milliseconds();
     let descriptors_bytes = descriptors_bytes();

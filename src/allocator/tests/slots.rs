@@ -8,7 +8,7 @@ use crate::thread_cache::ThreadState;
 #[test]
 fn without_a_budget_everything_goes_straight_through_the_arena() {
     let heap = timeless(TestSource::new(), 2);
-    heap.budget().set_limit_bytes(0);
+    heap.budget().set_limit_bytes(Some(0));
     let slots = [ThreadSlot::new(), ThreadSlot::new()];
     for slot in &slots {
         churn(&heap, slot);
@@ -22,7 +22,7 @@ fn without_a_budget_everything_goes_straight_through_the_arena() {
 #[test]
 fn caches_never_hold_more_than_the_budget() {
     let heap = timeless(TestSource::new(), 2);
-    heap.budget().set_limit_bytes(10_000);
+    heap.budget().set_limit_bytes(Some(10_000));
     let slots = [const { ThreadSlot::new() }; 3];
     for slot in slots.iter().cycle().take(6) {
         churn(&heap, slot);

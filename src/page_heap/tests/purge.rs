@@ -71,6 +71,45 @@ fn more_spans_than_a_batch_are_purged_in_one_call() {
 }
 
 #[test]
+fn what_is_dirty_beyond_an_eighth_of_what_is_used_goes_back_the_oldest_first() {
+    with_heap(TestSource::new(), |heap| {
+        // So much in use that an eighth of it is more than what may always stay.
+        let used: Vec<_> = (0..8).map(|_| take(heap, SEGMENT_PAGES)).collect();
+        let kept = SEGMENT_PAGES - 1;
+        // A used page behind each keeps its segment.
+        let [old, _] = take_row(heap, [kept, 1]);
+        let [new, _] = take_row(heap, [kept, 1]);
+        fill(old, 0xA5);
+        heap.free(old);
+        assert_eq!(heap.purge_excess(), 0, "as much as may stay");
+        heap.end_period();
+        fill(new, 0x5A);
+        heap.free(new);
+        let excess = 2 * kept - (heap.stats().active_bytes / PAGE_BYTES) / 8;
+        assert_eq!(heap.purge_excess(), excess * PAGE_BYTES);
+        heap.check();
+        assert_eq!(heap.stats().dirty_bytes, (2 * kept - excess) * PAGE_BYTES);
+        let again = take_aligned(heap, kept, PAGE_BYTES);
+        assert_eq!((again.span, again.is_zeroed), (new, false), "the newer one stayed as it was");
+        assert!(holds(bytes_of(&again.span), &[0x5A; PAGE_BYTES]));
+        assert_eq!(used.len(), 8);
+    });
+}
+
+#[test]
+fn a_few_dirty_pages_always_stay_and_of_more_no_more_goes_than_must() {
+    for (holes, purged_pages) in [(100, 0), (128, 0), (129, 2), (200, 144)] {
+        with_heap(TestSource::new(), |heap| {
+            make_holes(heap, holes);
+            // Of two pages each; 256 may stay.
+            assert_eq!(heap.purge_excess(), purged_pages * PAGE_BYTES);
+            heap.check();
+            assert_eq!(heap.purge_excess(), 0);
+        });
+    }
+}
+
+#[test]
 fn spans_that_the_source_keeps_stay_dirty_and_are_purged_when_it_yields() {
     with_heap(StubbornSource::new(), |heap| {
         let holes = make_holes(heap, 100);

@@ -1,0 +1,52 @@
+//! What is kept for reuse is held in proportion to what is in use.
+
+use super::{Allocator, Block, TestSource, ThreadSlot, finish, layout, timeless};
+
+const MIB: usize = 1 << 20;
+
+/// A moment that no coarse clock's reading here comes close to, so that only ticks with later ones
+/// count.
+const LATER: u64 = 1 << 40;
+
+fn large_blocks(heap: &Allocator<TestSource>, slot: &ThreadSlot, count: usize) -> Vec<Block> {
+    let block = |index| Block::alloc(heap, slot, layout(MIB, 1), index as u8).unwrap();
+    (0..count).map(block).collect()
+}
+
+#[test]
+fn a_busy_heap_keeps_no_more_dirty_pages_than_an_eighth_of_those_in_use() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    let mut blocks = large_blocks(&heap, &slot, 32);
+    heap.decay().begin_period(LATER);
+    heap.decay().set_milliseconds(1000);
+    blocks.drain(..16).for_each(|block| block.dealloc(&heap, &slot));
+    heap.tick(LATER + 100);
+    assert_eq!(heap.stats().dirty_bytes, 2 * MIB);
+    blocks.drain(..8).for_each(|block| block.dealloc(&heap, &slot));
+    heap.tick(LATER + 101);
+    assert!(heap.stats().dirty_bytes > 2 * MIB, "not looked at again so soon");
+    heap.tick(LATER + 200);
+    assert_eq!(heap.stats().dirty_bytes, MIB);
+    heap.decay().set_milliseconds(-1);
+    blocks.drain(..).for_each(|block| block.dealloc(&heap, &slot));
+    heap.tick(LATER + 300);
+    assert!(heap.stats().dirty_bytes > MIB, "nothing goes back where nothing decays");
+    finish(&heap, &[slot]);
+}
+
+#[test]
+fn the_budget_follows_resident_memory_up_and_down() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    heap.budget().set_limit_bytes(None);
+    let blocks = large_blocks(&heap, &slot, 64);
+    heap.tick(LATER);
+    let stats = heap.stats();
+    assert!((8 * MIB..9 * MIB).contains(&stats.cache_budget_bytes), "{stats}");
+    blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+    heap.trim(&slot);
+    heap.tick(LATER + 100);
+    assert_eq!(heap.stats().cache_budget_bytes, 2 * MIB);
+    finish(&heap, &[slot]);
+}
