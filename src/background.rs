@@ -66,8 +66,8 @@ impl Background {
         }
     }
 
-    /// The thread's work, without end.
-    pub(crate) fn run<S: PageSource>(&self, heap: &Allocator<S>) -> ! {
+    /// The thread's work, without end; calls `after_period` after each period, with no lock held.
+    pub(crate) fn run<S: PageSource>(&self, heap: &Allocator<S>, after_period: fn()) -> ! {
         thread::lower_priority();
         loop {
             // Where nothing decays there may be something to do once the setting changes, of
@@ -75,7 +75,9 @@ impl Background {
             let is_more_due = heap.decay().period_milliseconds().is_some_and(|period| {
                 thread::sleep_milliseconds(period);
                 let began_at = heap.decay().begin_period(clock::coarse_milliseconds());
-                heap.end_period(began_at)
+                let is_more_due = heap.end_period(began_at);
+                after_period();
+                is_more_due
             });
             if !is_more_due {
                 self.sleep_while_idle(heap);

@@ -1,9 +1,10 @@
-//! A page source with a count of what was taken from it, and limits on that.
+//! A page source with a count of what was taken from it, limits on that, and notices of it.
 
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::hooks::Notices;
 use crate::limits::Limits;
 use crate::page_source::PageSource;
 
@@ -14,6 +15,7 @@ use crate::page_source::PageSource;
 pub(crate) struct CountedSource<S> {
     source: S,
     limits: Limits,
+    notices: Notices,
     purge_calls: AtomicUsize,
     purged_bytes: AtomicUsize,
 }
@@ -23,13 +25,14 @@ impl<S: PageSource> CountedSource<S> {
         CountedSource {
             source,
             limits: Limits::new(),
+            notices: Notices::new(),
             purge_calls: AtomicUsize::new(0),
             purged_bytes: AtomicUsize::new(0),
         }
     }
 
     pub(crate) fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        if !self.limits.add_mapped(bytes) {
+        if !self.add_mapped(bytes) {
             return None;
         }
         let base = self.source.map(bytes, align);
@@ -71,7 +74,7 @@ impl<S: PageSource> CountedSource<S> {
         new_bytes: usize,
     ) -> Option<NonNull<u8>> {
         let more_bytes = new_bytes.saturating_sub(old_bytes);
-        if !self.limits.add_mapped(more_bytes) {
+        if !self.add_mapped(more_bytes) {
             return None;
         }
         // SAFETY: the caller's promise is the one asked for.
@@ -81,6 +84,22 @@ impl<S: PageSource> CountedSource<S> {
             None => self.limits.subtract_mapped(more_bytes),
         }
         moved
+    }
+
+    fn add_mapped(&self, bytes: usize) -> bool {
+        let counted = self.limits.add_mapped(bytes);
+        counted.map_err(|reached| self.notices.note_refusal(reached)).is_ok()
+    }
+
+    /// Counts pages about to become resident; `false` where the hard limit refuses them.
+    pub(crate) fn add_resident(&self, bytes: usize) -> bool {
+        let counted = self.limits.add_resident(bytes);
+        counted.map_err(|reached| self.notices.note_refusal(reached)).is_ok()
+    }
+
+    /// Where it is noted what hooks are to be told.
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -20,6 +20,7 @@ impl<S: PageSource> Allocator<S> {
         self.huge().hold_for_fork();
         self.page_heap().hold_for_fork();
         self.metadata().hold_for_fork();
+        self.notices().hold_for_fork();
     }
 
     /// Releases every lock, innermost first; in the parent, or as the child's first step.
@@ -31,6 +32,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) unsafe fn finish_fork(&self) {
         // SAFETY: the caller's promise, for each part in turn.
         unsafe {
+            self.notices().release_after_fork();
             self.metadata().release_after_fork();
             self.page_heap().release_after_fork();
             self.huge().release_after_fork();

@@ -3,6 +3,8 @@
 //! This is the only room with global state. `alloc` and `dealloc` are the whole fast path: one
 //! table load for the class, one thread-relative load for the cache, and the magazine.
 
+pub(crate) mod hooks;
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -75,10 +77,10 @@ impl CapMalloc {
     }
 
     #[inline(always)]
-    fn alloc_small(&self, class: SizeClass) -> *mut u8 {
+    fn alloc_small(&self, layout: Layout, class: SizeClass) -> *mut u8 {
         match SLOT.with(|slot| slot.pop(class)) {
             Some(block) => block.as_ptr(),
-            None => self.alloc_small_slow(class),
+            None => self.alloc_small_slow(layout, class),
         }
     }
 
@@ -86,19 +88,18 @@ impl CapMalloc {
     #[inline(never)]
     fn alloc_aligned(&self, layout: Layout) -> *mut u8 {
         match SizeClass::of(layout.size(), layout.align()) {
-            Some(class) => self.alloc_small(class),
+            Some(class) => self.alloc_small(layout, class),
             None => self.alloc_big(layout),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn alloc_small_slow(&self, class: SizeClass) -> *mut u8 {
+    fn alloc_small_slow(&self, layout: Layout, class: SizeClass) -> *mut u8 {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            let block = HEAP.alloc_small_slow(slot, class);
-            poke_background(slot);
-            as_pointer(block)
+            let attempt = || HEAP.alloc_small_slow(slot, class);
+            hooks::serve(slot, layout.size(), layout.align(), attempt)
         })
     }
 
@@ -107,9 +108,8 @@ impl CapMalloc {
     fn alloc_big(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            let big = HEAP.alloc_big(slot, layout);
-            poke_background(slot);
-            as_pointer(big.map(|big| big.base))
+            let attempt = || HEAP.alloc_big(slot, layout).map(|big| big.base);
+            hooks::serve(slot, layout.size(), layout.align(), attempt)
         })
     }
 }
@@ -124,7 +124,7 @@ unsafe impl GlobalAlloc for CapMalloc {
             return self.alloc_aligned(layout);
         }
         match SizeClass::of_unaligned(layout.size()) {
-            Some(class) => self.alloc_small(class),
+            Some(class) => self.alloc_small(layout, class),
             None => self.alloc_big(layout),
         }
     }
@@ -145,9 +145,8 @@ unsafe impl GlobalAlloc for CapMalloc {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            let block = HEAP.alloc_zeroed(slot, layout);
-            poke_background(slot);
-            as_pointer(block)
+            let attempt = || HEAP.alloc_zeroed(slot, layout);
+            hooks::serve(slot, layout.size(), layout.align(), attempt)
         })
     }
 
@@ -156,16 +155,12 @@ unsafe impl GlobalAlloc for CapMalloc {
         let block = unsafe { NonNull::new_unchecked(pointer) };
         SLOT.with(|slot| {
             prepare(slot, &self.config);
-            // SAFETY: the caller's promise is the one asked for.
-            let moved = unsafe { HEAP.realloc(slot, block, layout, new_size) };
-            poke_background(slot);
-            as_pointer(moved)
+            // SAFETY: the caller's promise is the one asked for; where it answers `None` the block
+            // is as it was, and may be tried again.
+            let attempt = || unsafe { HEAP.realloc(slot, block, layout, new_size) };
+            hooks::serve(slot, new_size, layout.align(), attempt)
         })
     }
-}
-
-fn as_pointer(block: Option<NonNull<u8>>) -> *mut u8 {
-    block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
 }
 
 #[inline(always)]
@@ -190,7 +185,10 @@ fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
 #[inline(never)]
 fn dealloc_big(block: NonNull<u8>, layout: Layout) {
     HEAP.dealloc_big(block, layout);
-    SLOT.with(poke_background);
+    SLOT.with(|slot| {
+        poke_background(slot);
+        hooks::end_slow_path(slot);
+    });
 }
 
 #[cold]
@@ -201,6 +199,7 @@ fn dealloc_small_slow(block: NonNull<u8>, class: SizeClass) {
         // SAFETY: reached from `dealloc` alone, with its caller's promise.
         unsafe { HEAP.dealloc_small_slow(slot, class, block) };
         poke_background(slot);
+        hooks::end_slow_path(slot);
     });
 }
 
@@ -216,7 +215,7 @@ fn poke_background(slot: &ThreadSlot) {
 extern "C" fn background_thread(_argument: *mut c_void) -> *mut c_void {
     // It needs no blocks, and a cache would only have to be reclaimed.
     SLOT.with(|slot| slot.set_state(ThreadState::Uncached));
-    BACKGROUND.run(&HEAP)
+    BACKGROUND.run(&HEAP, hooks::deliver)
 }
 
 /// Readies the heap at the first call of all, and a thread at its own first.
@@ -283,12 +282,16 @@ extern "C" fn thread_ends(_slot: *mut c_void) {
 }
 
 extern "C" fn before_fork() {
+    hooks::hold_for_fork();
     HEAP.prepare_fork();
 }
 
 extern "C" fn after_fork() {
     // SAFETY: the kernel's copy was made between `before_fork` and this, in this thread.
-    unsafe { HEAP.finish_fork() };
+    unsafe {
+        HEAP.finish_fork();
+        hooks::release_after_fork();
+    }
 }
 
 extern "C" fn after_fork_in_child() {
@@ -331,7 +334,9 @@ pub fn arena_max() -> usize {
 /// ```
 pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
     SLOT.with(|slot| prepare(slot, &Config::new()));
-    HEAP.set_arena_max(count)
+    let outcome = HEAP.set_arena_max(count);
+    SLOT.with(hooks::end_slow_path);
+    outcome
 }
 
 /// Milliseconds from the last use of memory to its being given back; `None` for never.
@@ -384,6 +389,7 @@ pub fn limit(limit: Limit) -> Option<usize> {
 pub fn set_limit(limit: Limit, bytes: Option<usize>) {
     SLOT.with(|slot| prepare(slot, &Config::new()));
     HEAP.page_heap().source().limits().set(limit, bytes);
+    SLOT.with(hooks::end_slow_path);
 }
 
 /// Gives all memory back that no block needs: the caches of all threads that are not within the
@@ -399,14 +405,20 @@ pub fn set_limit(limit: Limit, bytes: Option<usize>) {
 /// println!("{} bytes went back", trimmed.total_bytes());
 /// ```
 pub fn trim() -> Trimmed {
-    SLOT.with(|slot| HEAP.trim(slot))
+    SLOT.with(|slot| {
+        let trimmed = HEAP.trim(slot);
+        hooks::end_slow_path(slot);
+        trimmed
+    })
 }
 
 /// Trims what one arena holds, and the free spans that all arenas share.
 ///
 /// `None` where no arena with this index is open.
 pub fn trim_arena(arena: usize) -> Option<Trimmed> {
-    HEAP.trim_arena(arena)
+    let trimmed = HEAP.trim_arena(arena);
+    SLOT.with(hooks::end_slow_path);
+    trimmed
 }
 
 /// Makes the heap ready to be forked: trims it, and sees to it that what is allocated from here on

@@ -274,7 +274,7 @@ impl<S: PageSource> HugeSupply<'_, S> {
     /// Maps, counted as resident in full: who asks for memory is taken to mean it.
     fn map(&self, bytes: usize, align: usize) -> Option<Mapping> {
         let limits = self.source.limits();
-        if !limits.add_resident(bytes) {
+        if !self.source.add_resident(bytes) {
             return None;
         }
         let Some(base) = self.source.map(bytes, align.max(PAGE_BYTES)) else {
@@ -299,7 +299,7 @@ impl<S: PageSource> HugeSupply<'_, S> {
     unsafe fn remap(&self, mapping: Mapping, bytes: usize) -> Option<NonNull<u8>> {
         let limits = self.source.limits();
         let more_bytes = bytes.saturating_sub(mapping.bytes);
-        if !limits.add_resident(more_bytes) {
+        if !self.source.add_resident(more_bytes) {
             return None;
         }
         // SAFETY: the caller's promise.

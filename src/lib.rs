@@ -34,6 +34,7 @@ mod counted_source;
 mod decay;
 mod fork;
 mod global;
+pub mod hooks;
 mod huge;
 mod limits;
 mod lock;
@@ -54,6 +55,7 @@ mod test_source;
 mod thread_cache;
 mod trim;
 mod units;
+mod unwind;
 
 pub use arena::ArenaMaxError;
 pub use arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu, PerThread};

@@ -23,6 +23,8 @@ const HELD_AND_AWAITED: u32 = 2;
 
 /// The order in which locks may be taken, outermost first; gaps leave room.
 pub(crate) mod rank {
+    /// The list of hooks.
+    pub(crate) const HOOKS: u8 = 5;
     /// The set of arenas: its cap and which of its slots are open.
     pub(crate) const ARENA_SET: u8 = 10;
     /// The list of every thread's cache.
@@ -37,6 +39,8 @@ pub(crate) mod rank {
     pub(crate) const PAGE_HEAP: u8 = 60;
     /// Metadata's own storage.
     pub(crate) const METADATA: u8 = 70;
+    /// What happened and hooks were not yet told.
+    pub(crate) const NOTICES: u8 = 80;
 }
 
 /// A mutual exclusion lock in one word that sleeps in the kernel.

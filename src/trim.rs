@@ -1,6 +1,7 @@
 //! Trim: everything that no block needs goes back to the operating system.
 
 use crate::allocator::Allocator;
+use crate::hooks::Event;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 use crate::thread_cache::ThreadSlot;
@@ -52,6 +53,7 @@ impl<S: PageSource> Allocator<S> {
         (0..open).for_each(|arena| self.purge_slabs(arena, &mut trimmed));
         trimmed.huge_bytes = self.huge().release_cached(&self.huge_supply());
         self.trim_pages(&mut trimmed);
+        self.notices().note(Event::Trimmed(trimmed));
         trimmed
     }
 
@@ -64,6 +66,7 @@ impl<S: PageSource> Allocator<S> {
         self.empty_depots(arena, &mut trimmed);
         self.purge_slabs(arena, &mut trimmed);
         self.trim_pages(&mut trimmed);
+        self.notices().note(Event::Trimmed(trimmed));
         Some(trimmed)
     }
 

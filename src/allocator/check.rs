@@ -13,6 +13,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn check(&self) {
         self.page_heap.check();
         self.huge.check();
+        self.notices().check();
         ensure!(self.arenas.open() <= ARENAS_MAX, "more arenas are open than can be");
         for arena in 0..ARENAS_MAX {
             for class in SizeClass::all() {

@@ -24,6 +24,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 use crate::arena::policy::{ArenaPolicy, PerThread};
 use crate::arena::{ArenaMaxError, Arenas};
 use crate::decay::{DEFAULT_DECAY_MILLISECONDS, Decay};
+use crate::hooks::Notices;
 use crate::huge::{Huge, HugeSupply};
 use crate::metadata::Metadata;
 use crate::os::message;
@@ -145,6 +146,11 @@ impl<S: PageSource> Allocator<S> {
 
     pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Where it is noted what hooks are to be told.
+    pub(crate) fn notices(&self) -> &Notices {
+        self.page_heap.source().notices()
     }
 
     pub(crate) fn arenas(&self) -> &Arenas {

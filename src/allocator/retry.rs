@@ -1,6 +1,7 @@
 //! What happens when memory is refused, or runs short of a limit.
 
 use super::Allocator;
+use crate::hooks::{Event, LimitReached};
 use crate::page_source::PageSource;
 use crate::thread_cache::ThreadSlot;
 
@@ -23,8 +24,11 @@ impl<S: PageSource> Allocator<S> {
 
     /// Trims if the soft limit on resident memory was passed since somebody last looked.
     pub(super) fn answer_soft_limit(&self, slot: &ThreadSlot) {
-        if self.page_heap.source().limits().take_soft_pending() {
+        let limits = self.page_heap.source().limits();
+        if let Some(reached) = limits.take_soft_pending() {
             self.trim(slot);
+            let left_bytes = limits.resident_bytes();
+            self.notices().note(Event::LimitReached(LimitReached { left_bytes, ..reached }));
             self.soft_limit_trims.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
         }
     }

@@ -8,12 +8,13 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize};
 use super::bin::BinContext;
 use super::policy::{ArenaPolicy, ArenaView};
 use super::{Arena, ArenaPtr};
+use crate::hooks::Event;
 use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
-use crate::os::message;
 use crate::page_heap::PageHeap;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
+use crate::unwind;
 
 /// The most arenas that can be asked for.
 pub(crate) const ARENAS_MAX: usize = 1024;
@@ -126,10 +127,8 @@ impl Arenas {
     fn with_view<T>(&self, ask: impl FnOnce(&ArenaView<'_>) -> T) -> T {
         let threads = |index: usize| self.get(index).map_or(0, |arena| arena.threads());
         let cap = self.cap();
-        let unwinding = AbortOnUnwind;
-        let answer = ask(&ArenaView { open: self.open().min(cap), cap, threads: &threads });
-        core::mem::forget(unwinding);
-        answer
+        let view = ArenaView { open: self.open().min(cap), cap, threads: &threads };
+        unwind::or_abort("an arena policy panicked", || ask(&view))
     }
 
     /// Turns a policy's answer into the index of an open arena.
@@ -171,6 +170,7 @@ impl Arenas {
             self.records[index].store(record.cast().as_ptr(), Release);
         }
         self.open.store(index + 1, Release);
+        page_heap.source().notices().note(Event::ArenaCreated { arena: index });
         Some(index)
     }
 
@@ -202,6 +202,7 @@ impl Arenas {
                     close(&from, &to, &give_back);
                 }
             }
+            page_heap.source().notices().note(Event::ArenaDrained { arena: index });
         }
         Ok(())
     }
@@ -263,16 +264,6 @@ impl Arenas {
             unsafe { metadata.give(page_heap.source(), record.cast(), size_of::<Arena>()) };
         }
         self.open.store(0, Relaxed);
-    }
-}
-
-/// Ends the program when dropped: a policy's panic must not unwind out of an allocation, whose
-/// callers are compiled in the belief that nothing does.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        message::abort_with(format_args!("an arena policy panicked"));
     }
 }
 

@@ -15,4 +15,5 @@ mod pages;
 mod text;
 pub(crate) mod thread;
 
+pub(crate) use errno::ErrnoKept;
 pub use pages::OsPages;

@@ -11,8 +11,8 @@ pub(crate) fn current_cpu() -> usize {
     usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
-/// Bytes of stack of a thread of our own, which calls no code but ours.
-const STACK_BYTES: usize = 128 * 1024;
+/// Bytes of stack of a thread of our own, which calls no code but ours and the program's hooks.
+const STACK_BYTES: usize = 256 * 1024;
 
 /// Makes a detached thread that no signal is delivered to; `false` where that is refused.
 pub(crate) fn spawn(name: &CStr, entry: extern "C" fn(*mut c_void) -> *mut c_void) -> bool {

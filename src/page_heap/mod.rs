@@ -19,9 +19,10 @@ mod runs;
 mod span_heap;
 
 use crate::counted_source::CountedSource;
+use crate::hooks::Event;
 use crate::lock::{Mutex, rank};
 use crate::page_source::PageSource;
-use crate::segment::{SEGMENT_PAGES, SegmentPtr};
+use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
 use crate::segment_map::SegmentMap;
 use crate::span::{SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
@@ -144,7 +145,7 @@ impl<S: PageSource> PageHeap<S> {
 
     /// Counts a span's fresh pages as resident; puts it back where the limit refuses them.
     fn admit(&self, spans: &mut FreeSpans, taken: Taken) -> Option<Taken> {
-        if self.source.limits().add_resident(taken.fresh.bytes()) {
+        if self.source.add_resident(taken.fresh.bytes()) {
             return Some(taken);
         }
         let kind = if taken.is_zeroed { SpanKind::FreeRetained } else { spans.dirty_kind() };
@@ -169,6 +170,11 @@ impl<S: PageSource> PageHeap<S> {
         let whole = Pages::new(SEGMENT_PAGES as u32);
         segment.mark_free(0, whole);
         spans.insert(segment.span(0), whole, SpanKind::FreeRetained);
+        self.source.notices().note(Event::SegmentMapped {
+            address: segment.base().addr().get(),
+            bytes: SEGMENT_BYTES,
+            mapped_bytes: self.source.mapped_bytes(),
+        });
         Some(())
     }
 
@@ -200,7 +206,7 @@ impl<S: PageSource> PageHeap<S> {
             return None;
         }
         let is_zeroed = next.kind() == SpanKind::FreeRetained;
-        if is_zeroed && !self.source.limits().add_resident(more.bytes()) {
+        if is_zeroed && !self.source.add_resident(more.bytes()) {
             return None;
         }
         spans.remove(next);

@@ -1,6 +1,7 @@
 //! Giving dirty pages back to the kernel, and empty segments with their addresses.
 
 use super::{FreeSpans, PageHeap, set_ends};
+use crate::hooks::Event;
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
 use crate::span::{Link, SpanKind, SpanPtr};
@@ -133,9 +134,15 @@ impl<S: PageSource> PageHeap<S> {
             let dirty = spans.forget_segment(segment);
             self.source.limits().subtract_resident(dirty.bytes());
             self.segment_map.remove(segment);
+            let address = segment.base().addr().get();
             // SAFETY: all of its pages were free, its spans left the index, and the map forgot it.
             unsafe { segment.unmap(&self.source) };
             released_bytes += SEGMENT_BYTES;
+            self.source.notices().note(Event::SegmentReleased {
+                address,
+                bytes: SEGMENT_BYTES,
+                mapped_bytes: self.source.mapped_bytes(),
+            });
         }
         released_bytes
     }
