@@ -29,12 +29,11 @@ static HOOKS: Registry = Registry::new();
 ///
 /// # fn main() {
 /// *BALLAST.lock().unwrap() = Some(vec![1; 32 << 20]);
-/// hooks::add(|event: &Event| match event {
-///     Event::AllocationFailed { .. } => match BALLAST.try_lock() {
-///         Ok(mut ballast) if ballast.take().is_some() => Response::Retry,
-///         _ => Response::Ignore,
-///     },
-///     _ => Response::Ignore,
+/// hooks::add(|event: &Event| {
+///     let is_failure = matches!(event, Event::AllocationFailed { .. });
+///     let ballast = if is_failure { BALLAST.try_lock().ok() } else { None };
+///     let given_up = ballast.and_then(|mut ballast| ballast.take());
+///     if given_up.is_some() { Response::Retry } else { Response::Ignore }
 /// });
 /// capmalloc::set_limit(Limit::ResidentHard, Some(40 << 20));
 /// assert!(Vec::<u8>::new().try_reserve(24 << 20).is_ok());
