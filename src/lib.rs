@@ -19,6 +19,8 @@
 //! `CAPMALLOC_RESIDENT_SOFT`, `CAPMALLOC_RESIDENT_HARD` and `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are
 //! [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`].
 //!
+//! [`hooks`] tell the program of arenas, segments, trims, limits and failed allocations.
+//!
 //! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

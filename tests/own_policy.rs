@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use capmalloc::hooks::{self, Event};
 use capmalloc::{ArenaPolicy, ArenaView, CapMalloc, Config, Stats};
 use common::block::Block;
 use common::child::{Child, is_child};
@@ -24,6 +26,12 @@ const OWN_THREADS: usize = 2;
 /// Sends every thread where most are; or, when it is told to, anywhere at all.
 struct Crowding;
 
+std::thread_local! {
+    static IS_IN_POLICY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the policy does what hooks are told of.
+static IS_EVENTFUL: AtomicBool = AtomicBool::new(false);
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 static ANSWERS_ARE_WILD: AtomicBool = AtomicBool::new(false);
 
@@ -34,10 +42,16 @@ impl ArenaPolicy for Crowding {
         if ANSWERS_ARE_WILD.load(Relaxed) {
             return (usize::MAX / 7).wrapping_mul(asked);
         }
+        IS_IN_POLICY.set(true);
         // A policy may allocate, even where this is the program's very first allocation.
         let mut threads = Vec::with_capacity(arenas.cap());
         threads.extend((0..arenas.open()).map(|arena| arenas.threads(arena)));
         let most = threads.iter().max().copied().unwrap_or(0);
+        if IS_EVENTFUL.load(Relaxed) {
+            capmalloc::trim();
+            drop(vec![0_u8; 3 << 20]);
+        }
+        IS_IN_POLICY.set(false);
         threads.iter().position(|count| *count == most).unwrap_or(0)
     }
 
@@ -100,6 +114,21 @@ fn no_answer_of_a_policy_exceeds_the_cap() {
             // The main thread waits, perhaps for an arena that is closed meanwhile.
             assert!((stats.threads - 1..=stats.threads).contains(&in_arenas), "{stats}");
         }
+    });
+}
+
+#[test]
+fn hooks_wait_until_the_policy_has_answered() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    in_child(&[], || {
+        hooks::add(|event: &Event| {
+            assert!(!IS_IN_POLICY.get(), "within the policy: {event:?}");
+            TOLD.fetch_add(1, Relaxed);
+        });
+        IS_EVENTFUL.store(true, Relaxed);
+        drop(workers(6));
+        capmalloc::trim();
+        assert!(TOLD.load(Relaxed) > 6, "{} events", TOLD.load(Relaxed));
     });
 }
 
