@@ -110,9 +110,10 @@ impl Notices {
     /// Notes that a limit refused something, unless this request was told of that limit before.
     #[cold]
     pub(crate) fn note_refusal(&self, reached: LimitReached) {
-        if self.is_wanted()
-            && REACHED.replace(REACHED.get() | bit(reached.limit)) & bit(reached.limit) == 0
-        {
+        let told = REACHED.get();
+        let is_first = told & bit(reached.limit) == 0;
+        if self.is_wanted() && is_first {
+            REACHED.set(told | bit(reached.limit));
             self.note_slow(Event::LimitReached(reached));
         }
     }
