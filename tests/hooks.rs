@@ -569,6 +569,9 @@ fn in_fork(work: impl FnOnce() -> bool) {
     let process = unsafe { libc::fork() };
     assert!(process >= 0, "a fork");
     if process == 0 {
+        // One that waits for a lock of a thread that only the parent has would do so for ever.
+        // SAFETY: it only starts a clock, whose signal ends the child.
+        unsafe { libc::alarm(30) };
         let status = if work() { 0 } else { 3 };
         // SAFETY: ends the child without a look at what belongs to the parent's threads.
         unsafe { libc::_exit(status) };
@@ -579,6 +582,15 @@ fn in_fork(work: impl FnOnce() -> bool) {
     assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status:#x}");
 }
 
+/// Ends the threads beside a test, also where it panics.
+struct Over(&'static AtomicBool);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn a_forked_child_has_the_hooks() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -587,7 +599,19 @@ fn a_forked_child_has_the_hooks() {
         let count = |_: &Event| count_in(&CALLS);
         let kept = hooks::add(count);
         std::thread::scope(|scope| {
-            for _ in 0..3 {
+            let _over = Over(&IS_OVER);
+            // Two who have the locks of the hooks much of the time, and others who run hooks.
+            scope.spawn(|| {
+                while !IS_OVER.load(Relaxed) {
+                    assert!(hooks::remove(hooks::add(log_nothing)));
+                }
+            });
+            scope.spawn(|| {
+                while !IS_OVER.load(Relaxed) {
+                    assert!(alloc(isize::MAX as usize - 4096).is_null());
+                }
+            });
+            for _ in 0..2 {
                 scope.spawn(|| {
                     while !IS_OVER.load(Relaxed) {
                         let own = hooks::add(|_: &Event| drop(vec![1_u8; 5000]));
@@ -597,7 +621,7 @@ fn a_forked_child_has_the_hooks() {
                     }
                 });
             }
-            for _ in 0..30 {
+            for _ in 0..60 {
                 in_fork(|| {
                     // What waited at the fork, if anything.
                     capmalloc::set_limit(Limit::ResidentSoft, None);
@@ -610,7 +634,6 @@ fn a_forked_child_has_the_hooks() {
                     is_told && hooks::remove(own) && hooks::remove(kept)
                 });
             }
-            IS_OVER.store(true, Relaxed);
         });
         assert!(hooks::remove(kept), "the child removed its own");
     });

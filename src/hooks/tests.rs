@@ -340,6 +340,33 @@ fn arenas_and_segments_are_noted_when_they_come_and_go() {
     noted.finish();
 }
 
+/// Holds that `wait` does not return before `release` was called.
+fn waits_for<'test>(wait: impl FnOnce() + Send + 'test, release: impl FnOnce()) {
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(wait);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let is_over = waiter.is_finished();
+        release();
+        assert!(!is_over, "it had the lock across the fork");
+    });
+}
+
+#[test]
+fn a_fork_holds_notices_and_the_list() {
+    let noted = Noted::heap(1);
+    noted.heap.prepare_fork();
+    // SAFETY: held just above, in this thread.
+    let release = || unsafe { noted.heap.finish_fork() };
+    waits_for(|| noted.heap.notices().note(opened(0)), release);
+    assert_eq!(waiting(noted.heap.notices()), [opened(0)]);
+    noted.finish();
+
+    let registry = Registry::new();
+    registry.hold_for_fork();
+    // SAFETY: held just above, in this thread.
+    waits_for(|| assert!(registry.list().is_none()), || unsafe { registry.release_after_fork() });
+}
+
 #[test]
 fn a_refused_request_is_one_event_however_often_it_was_tried() {
     let noted = Noted::heap(1);
