@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::hooks::Notices;
 use crate::limits::Limits;
+use crate::lock::RanksAside;
 use crate::page_source::PageSource;
 
 /// A page source, and what is taken from it.
@@ -31,11 +32,21 @@ impl<S: PageSource> CountedSource<S> {
         }
     }
 
+    /// Makes `place` what [`new`](Self::new) would have made of this source.
+    ///
+    /// # Safety
+    ///
+    /// `place` is zeroed memory of the size and alignment, and nobody else's.
+    pub(crate) unsafe fn init(place: *mut Self, source: S) {
+        // SAFETY: the caller's promise; zeros are limits that are not set and counts of nothing.
+        unsafe { (&raw mut (*place).source).write(source) };
+    }
+
     pub(crate) fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         if !self.add_mapped(bytes) {
             return None;
         }
-        let base = self.source.map(bytes, align);
+        let base = call(|| self.source.map(bytes, align));
         if base.is_none() {
             self.limits.subtract_mapped(bytes);
         }
@@ -47,7 +58,7 @@ impl<S: PageSource> CountedSource<S> {
     /// As [`PageSource::unmap`].
     pub(crate) unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
         // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.source.unmap(base, bytes) };
+        call(|| unsafe { self.source.unmap(base, bytes) });
         self.limits.subtract_mapped(bytes);
     }
 
@@ -56,7 +67,7 @@ impl<S: PageSource> CountedSource<S> {
     /// As [`PageSource::purge`].
     pub(crate) unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> bool {
         // SAFETY: the caller's promise is the one asked for.
-        let purged = unsafe { self.source.purge(base, bytes) };
+        let purged = call(|| unsafe { self.source.purge(base, bytes) });
         if purged {
             self.purge_calls.fetch_add(1, Relaxed);
             self.purged_bytes.fetch_add(bytes, Relaxed);
@@ -78,7 +89,7 @@ impl<S: PageSource> CountedSource<S> {
             return None;
         }
         // SAFETY: the caller's promise is the one asked for.
-        let moved = unsafe { self.source.remap(base, old_bytes, new_bytes) };
+        let moved = call(|| unsafe { self.source.remap(base, old_bytes, new_bytes) });
         match moved {
             Some(_) => self.limits.subtract_mapped(old_bytes.saturating_sub(new_bytes)),
             None => self.limits.subtract_mapped(more_bytes),
@@ -122,8 +133,30 @@ impl<S: PageSource> CountedSource<S> {
         self.purged_bytes.load(Relaxed)
     }
 
-    #[cfg(test)]
     pub(crate) fn inner(&self) -> &S {
         &self.source
+    }
+}
+
+/// Calls into a source, which may be a program's own: it may use other heaps, and must not unwind.
+#[inline]
+fn call<T>(source_call: impl FnOnce() -> T) -> T {
+    let _aside = RanksAside::new();
+    let unwinding = AbortOnUnwind;
+    let answer = source_call();
+    core::mem::forget(unwinding);
+    answer
+}
+
+/// Ends the program when dropped: a source's panic must not unwind out of an allocation, whose
+/// callers are compiled in the belief that nothing does.
+///
+/// Unit tests, whose sources assert, are told by the panic itself.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        #[cfg(not(test))]
+        crate::os::message::abort_with(format_args!("a page source panicked"));
     }
 }

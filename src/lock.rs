@@ -23,8 +23,12 @@ const HELD_AND_AWAITED: u32 = 2;
 
 /// The order in which locks may be taken, outermost first; gaps leave room.
 pub(crate) mod rank {
+    /// The roster of heaps and regions.
+    pub(crate) const ROSTER: u8 = 3;
     /// The list of hooks.
     pub(crate) const HOOKS: u8 = 5;
+    /// Who may use the one cache of a heap of its own; only ever tried, but for trims and forks.
+    pub(crate) const HEAP_SLOT: u8 = 8;
     /// The set of arenas: its cap and which of its slots are open.
     pub(crate) const ARENA_SET: u8 = 10;
     /// The list of every thread's cache.
@@ -41,6 +45,8 @@ pub(crate) mod rank {
     pub(crate) const METADATA: u8 = 70;
     /// What happened and hooks were not yet told.
     pub(crate) const NOTICES: u8 = 80;
+    /// Which pages of a fixed region are in use.
+    pub(crate) const REGION: u8 = 90;
 }
 
 /// A mutual exclusion lock in one word that sleeps in the kernel.
@@ -115,6 +121,13 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let rank = HeldRank::take(RANK);
         MutexGuard { inner: self.0.lock(), _rank: rank }
+    }
+
+    /// Takes the lock if nobody has it.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let inner = self.0.try_lock()?;
+        Some(MutexGuard { inner, _rank: HeldRank::take(RANK) })
     }
 
     /// Takes the lock and tells whether it had to wait for it.
@@ -217,9 +230,27 @@ impl HeldRank {
     }
 }
 
+/// Sets the ranks that the thread holds aside while it lives.
+///
+/// For calls out of a heap, into a page source: what that uses, the global heap or another heap of
+/// its own, has the same ranks and is further inside than any of this heap's.
+#[derive(Debug)]
+pub(crate) struct RanksAside {
+    #[cfg(debug_assertions)]
+    held: u128,
+}
+
+#[cfg(not(debug_assertions))]
+impl RanksAside {
+    #[inline(always)]
+    pub(crate) fn new() -> RanksAside {
+        RanksAside {}
+    }
+}
+
 #[cfg(debug_assertions)]
 mod held {
-    use super::HeldRank;
+    use super::{HeldRank, RanksAside};
     use core::cell::Cell;
 
     std::thread_local! {
@@ -240,6 +271,18 @@ mod held {
             }
             RANKS.set(held | 1 << rank);
             HeldRank { rank }
+        }
+    }
+
+    impl RanksAside {
+        pub(crate) fn new() -> RanksAside {
+            RanksAside { held: RANKS.replace(0) }
+        }
+    }
+
+    impl Drop for RanksAside {
+        fn drop(&mut self) {
+            RANKS.set(self.held);
         }
     }
 
@@ -287,6 +330,31 @@ mod tests {
             drop(held);
             assert!(waiter.join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_lock_that_is_taken_is_not_waited_for_when_tried() {
+        let lock = Mutex::<1, u8>::new(7);
+        let held = lock.try_lock().expect("a lock that nobody has");
+        std::thread::scope(|scope| {
+            assert!(scope.spawn(|| lock.try_lock().is_none()).join().unwrap());
+        });
+        drop(held);
+        assert_eq!(*lock.try_lock().expect("a lock that was released"), 7);
+    }
+
+    #[test]
+    fn ranks_set_aside_do_not_stand_in_the_way_and_come_back() {
+        let (outer, inner) = (Mutex::<5, ()>::new(()), Mutex::<9, ()>::new(()));
+        let held = inner.lock();
+        let aside = RanksAside::new();
+        // Out of order, had the other one's rank not been set aside.
+        drop(outer.lock());
+        drop(aside);
+        let innermost = Mutex::<10, ()>::new(());
+        drop(innermost.lock());
+        drop(held);
+        drop(outer.lock());
     }
 
     #[test]
