@@ -12,10 +12,11 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use core::time::Duration;
 
 use crate::allocator::Allocator;
 use crate::arena::Settling;
-use crate::os::membarrier;
+use crate::os::{environment, membarrier};
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 
@@ -101,6 +102,17 @@ impl Decay {
     }
 }
 
+/// A setting as a time; `None` for never.
+pub(crate) fn duration_of(milliseconds: i64) -> Option<Duration> {
+    u64::try_from(milliseconds).ok().map(Duration::from_millis)
+}
+
+/// A time, cut to whole milliseconds, or with `None` never, as a setting.
+pub(crate) fn milliseconds_of(time: Option<Duration>) -> i64 {
+    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    time.map_or(environment::NEVER_MILLISECONDS, milliseconds)
+}
+
 impl<S: PageSource> Allocator<S> {
     /// Gives back what is due, if a period is over; no lock is held.
     #[inline]
@@ -129,6 +141,14 @@ impl<S: PageSource> Allocator<S> {
     #[cold]
     fn give_back_unused(&self, since: u64) {
         self.end_period(since);
+    }
+
+    /// Ends the period if its time is over; answers whether another will find more to give back.
+    pub(crate) fn end_period_if_due(&self, now: u64) -> bool {
+        match self.decay().end_period(now) {
+            Some(began_at) => self.end_period(began_at),
+            None => self.decay().period_milliseconds().is_some() && self.has_unreturned(),
+        }
     }
 
     /// Gives back what nobody used since `since`; answers whether another period will find more.

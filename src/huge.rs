@@ -44,6 +44,15 @@ struct Mapping {
     age: u8,
 }
 
+impl Mapping {
+    fn holds(&self, address: NonNull<u8>) -> bool {
+        address.addr().get().wrapping_sub(self.base.addr().get()) < self.bytes
+    }
+}
+
+// A heap's memory is zeros at first: they have to mean that no mapping is kept.
+const _: () = assert!(size_of::<Option<Mapping>>() == size_of::<Mapping>());
+
 /// The record of one huge allocation.
 #[derive(Debug)]
 struct Record {
@@ -51,6 +60,7 @@ struct Record {
     next: Option<RecordPtr>,
 }
 
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
 struct RecordPtr(NonNull<Record>);
 
@@ -226,15 +236,26 @@ impl Huge {
         unsafe { self.table.release_after_fork() };
     }
 
-    /// Unmaps every huge allocation.
+    /// Whether an address lies in a huge allocation.
+    ///
+    /// The start of one is found at once, another address by a walk over all of them.
+    pub(crate) fn contains(&self, address: NonNull<u8>) -> bool {
+        let table = self.table.lock();
+        table.find(address).is_some() || table.mappings().any(|mapping| mapping.holds(address))
+    }
+
+    /// Unmaps every huge allocation, and the mappings kept for reuse.
     ///
     /// # Safety
     ///
     /// Nobody uses any of them any more.
-    #[cfg(test)]
     pub(crate) unsafe fn unmap_all<S: PageSource>(&self, supply: &HugeSupply<'_, S>) {
         self.release_cached(supply);
         for chain in 0..CHAINS {
+            // Most heaps have few or none, and their tables' pages were never touched.
+            if self.table.lock().count == 0 {
+                return;
+            }
             loop {
                 let mut table = self.table.lock();
                 let Some(first) = table.chains[chain] else { break };
@@ -349,6 +370,16 @@ impl Table {
             next = record.next;
         }
         None
+    }
+
+    fn mappings(&self) -> impl Iterator<Item = Mapping> + '_ {
+        let chains = if self.count == 0 { &[][..] } else { &self.chains[..] };
+        // SAFETY: records on a chain are valid under the table's lock, which the borrow keeps.
+        let record = |record: RecordPtr| unsafe { record.0.as_ref() };
+        let chain = move |first: &Option<RecordPtr>| {
+            core::iter::successors(first.map(record), move |last| last.next.map(record))
+        };
+        chains.iter().flat_map(chain).map(|record| record.mapping)
     }
 
     fn remove(&mut self, base: NonNull<u8>) -> Option<(RecordPtr, Mapping)> {

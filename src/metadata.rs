@@ -28,27 +28,35 @@ pub(crate) struct Metadata {
 
 #[derive(Debug)]
 struct Pools {
-    pools: [Pool; RECORD_BYTES.len()],
+    /// For each size of record, the chunks that have room.
+    with_room: [Option<ChunkPtr>; RECORD_BYTES.len()],
+    /// Every chunk, for the day when all of them go.
+    all: Option<ChunkPtr>,
     /// Bytes of chunks ever touched and not yet given back, and of large records.
     touched_bytes: usize,
-}
-
-/// The chunks of one size of record that have room.
-#[derive(Clone, Copy, Debug)]
-struct Pool {
-    with_room: Option<ChunkPtr>,
 }
 
 /// The head of a chunk, at its first byte.
 #[derive(Debug)]
 struct Chunk {
-    next: Option<ChunkPtr>,
-    previous: Option<ChunkPtr>,
+    /// Its places on two lists, by [`WITH_ROOM`] and [`ALL`].
+    links: [Links; 2],
     /// Records given back, each holding the pointer to the next.
     free: Option<NonNull<FreeRecord>>,
     used_records: u32,
     /// Records handed out at least once, counted from the front.
     touched_records: u32,
+}
+
+/// The list of the chunks of one size of record that have room, and the list of all chunks.
+const WITH_ROOM: usize = 0;
+const ALL: usize = 1;
+
+/// A chunk's neighbours on a list.
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    next: Option<ChunkPtr>,
+    previous: Option<ChunkPtr>,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,7 @@ struct FreeRecord {
 const _: () = assert!(size_of::<Chunk>() <= HEADER_BYTES);
 
 /// A mapped chunk; used only under the lock of the pools.
+#[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct ChunkPtr(NonNull<Chunk>);
 
@@ -72,8 +81,8 @@ fn pool_of(bytes: usize) -> Option<usize> {
 
 impl Metadata {
     pub(crate) const fn new() -> Self {
-        let pools = [Pool { with_room: None }; RECORD_BYTES.len()];
-        Metadata { pools: Mutex::new(Pools { pools, touched_bytes: 0 }) }
+        let with_room = [None; RECORD_BYTES.len()];
+        Metadata { pools: Mutex::new(Pools { with_room, all: None, touched_bytes: 0 }) }
     }
 
     /// The bytes that a record of `bytes` really gets.
@@ -146,11 +155,11 @@ impl Metadata {
         let mut pools = self.pools.lock();
         let before_bytes = pools.touched_bytes;
         for pool in 0..RECORD_BYTES.len() {
-            let mut next = pools.pools[pool].with_room;
+            let mut next = pools.with_room[pool];
             while let Some(chunk) = next {
                 // SAFETY: chunks on the list are mapped; the next is read before this one goes.
                 unsafe {
-                    next = (*chunk.0.as_ptr()).next;
+                    next = (*chunk.0.as_ptr()).links[WITH_ROOM].next;
                     if (*chunk.0.as_ptr()).used_records == 0 {
                         pools.unmap(pool, chunk, source);
                     }
@@ -158,6 +167,28 @@ impl Metadata {
             }
         }
         before_bytes - pools.touched_bytes
+    }
+
+    /// Unmaps every chunk, whether its records are in use or not.
+    ///
+    /// Records too large for a chunk are mappings of their own, which their users give back before.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses any record any more, and `source` is the one that they came from.
+    pub(crate) unsafe fn unmap_all<S: PageSource>(&self, source: &CountedSource<S>) {
+        let mut pools = self.pools.lock();
+        pools.with_room = [None; RECORD_BYTES.len()];
+        let mut next = pools.all.take();
+        while let Some(chunk) = next {
+            // SAFETY: chunks on the list are mapped; the next is read before this one goes; the
+            // caller gives up what lies in it.
+            unsafe {
+                next = (*chunk.0.as_ptr()).links[ALL].next;
+                source.unmap(chunk.0.cast(), CHUNK_BYTES);
+            }
+        }
+        source.limits().subtract_resident(core::mem::take(&mut pools.touched_bytes));
     }
 }
 
@@ -168,7 +199,7 @@ impl Pools {
         source: &CountedSource<S>,
     ) -> Option<NonNull<u8>> {
         let record_bytes = RECORD_BYTES[pool];
-        let chunk = match self.pools[pool].with_room {
+        let chunk = match self.with_room[pool] {
             Some(chunk) => chunk,
             None => self.map_chunk(pool, source)?,
         };
@@ -193,7 +224,7 @@ impl Pools {
                 }
             };
             if head.used_records as usize == records_per_chunk(record_bytes) {
-                self.unlink(pool, chunk);
+                unlink(&mut self.with_room[pool], chunk, WITH_ROOM);
             }
             Some(record)
         }
@@ -215,7 +246,7 @@ impl Pools {
             head.free = Some(record);
             head.used_records -= 1;
             if was_full {
-                self.link(pool, chunk);
+                link(&mut self.with_room[pool], chunk, WITH_ROOM);
             }
         }
     }
@@ -229,7 +260,10 @@ impl Pools {
         self.touched_bytes += PAGE_BYTES;
         source.limits().count_resident(PAGE_BYTES);
         // SAFETY: just mapped, of a chunk's size and alignment; zeros are a valid empty head.
-        unsafe { self.link(pool, chunk) };
+        unsafe {
+            link(&mut self.with_room[pool], chunk, WITH_ROOM);
+            link(&mut self.all, chunk, ALL);
+        }
         Some(chunk)
     }
 
@@ -244,7 +278,8 @@ impl Pools {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.unlink(pool, chunk);
+            unlink(&mut self.with_room[pool], chunk, WITH_ROOM);
+            unlink(&mut self.all, chunk, ALL);
             let touched_records = (*chunk.0.as_ptr()).touched_records as usize;
             let end = HEADER_BYTES + touched_records * RECORD_BYTES[pool];
             let chunk_bytes = pages_begun(end).max(PAGE_BYTES);
@@ -253,37 +288,39 @@ impl Pools {
             source.unmap(chunk.0.cast(), CHUNK_BYTES);
         }
     }
+}
 
-    /// # Safety
-    ///
-    /// The chunk is mapped and on no list.
-    unsafe fn link(&mut self, pool: usize, chunk: ChunkPtr) {
-        let first = self.pools[pool].with_room;
-        // SAFETY: the caller's promise; chunks on the list are mapped.
-        unsafe {
-            (*chunk.0.as_ptr()).next = first;
-            (*chunk.0.as_ptr()).previous = None;
-            if let Some(first) = first {
-                (*first.0.as_ptr()).previous = Some(chunk);
-            }
+/// Puts a chunk first on a list.
+///
+/// # Safety
+///
+/// The chunk is mapped and not on this list, whose links are those at index `list`.
+unsafe fn link(head: &mut Option<ChunkPtr>, chunk: ChunkPtr, list: usize) {
+    // SAFETY: the caller's promise; chunks on the list are mapped.
+    unsafe {
+        (*chunk.0.as_ptr()).links[list] = Links { next: *head, previous: None };
+        if let Some(first) = *head {
+            (*first.0.as_ptr()).links[list].previous = Some(chunk);
         }
-        self.pools[pool].with_room = Some(chunk);
     }
+    *head = Some(chunk);
+}
 
-    /// # Safety
-    ///
-    /// The chunk is mapped and on this pool's list.
-    unsafe fn unlink(&mut self, pool: usize, chunk: ChunkPtr) {
-        // SAFETY: the caller's promise; its neighbours on the list are mapped.
-        unsafe {
-            let (next, previous) = ((*chunk.0.as_ptr()).next, (*chunk.0.as_ptr()).previous);
-            match previous {
-                Some(previous) => (*previous.0.as_ptr()).next = next,
-                None => self.pools[pool].with_room = next,
-            }
-            if let Some(next) = next {
-                (*next.0.as_ptr()).previous = previous;
-            }
+/// Takes a chunk off a list.
+///
+/// # Safety
+///
+/// The chunk is mapped and on this list, whose links are those at index `list`.
+unsafe fn unlink(head: &mut Option<ChunkPtr>, chunk: ChunkPtr, list: usize) {
+    // SAFETY: the caller's promise; its neighbours on the list are mapped.
+    unsafe {
+        let Links { next, previous } = (*chunk.0.as_ptr()).links[list];
+        match previous {
+            Some(previous) => (*previous.0.as_ptr()).links[list].next = next,
+            None => *head = next,
+        }
+        if let Some(next) = next {
+            (*next.0.as_ptr()).links[list].previous = previous;
         }
     }
 }
@@ -329,6 +366,29 @@ mod tests {
         assert!(metadata.release_empty(&source) > 0);
         assert_eq!(metadata.resident_bytes(), 0);
         assert_eq!(source.mapped_bytes(), 0);
+    }
+
+    #[test]
+    fn all_chunks_go_at_once_with_records_in_use_and_free_ones() {
+        let source = CountedSource::new(TestSource::new());
+        let metadata = Metadata::new();
+        // Full chunks, half-full ones, and some that come and go meanwhile.
+        for (bytes, count) in [(64, 3000), (8192, 20), (2048, 40), (500, 1)] {
+            let records: Vec<_> =
+                (0..count).map(|_| metadata.take(&source, bytes).unwrap()).collect();
+            for record in records.iter().step_by(3) {
+                // SAFETY: taken above with this size.
+                unsafe { metadata.give(&source, *record, bytes) };
+            }
+            metadata.release_empty(&source);
+        }
+        // SAFETY: nobody uses the records any more.
+        unsafe { metadata.unmap_all(&source) };
+        assert_eq!((metadata.resident_bytes(), source.mapped_bytes()), (0, 0));
+        assert_eq!(source.limits().resident_bytes(), 0);
+        assert!(metadata.take(&source, 64).is_some(), "storage is as it was at first");
+        // SAFETY: nobody uses the record any more.
+        unsafe { metadata.unmap_all(&source) };
     }
 
     #[test]

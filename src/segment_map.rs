@@ -5,8 +5,8 @@
 //! confirms that a pointer from outside is ours.
 
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
@@ -24,6 +24,10 @@ type Leaf = [AtomicPtr<Segment>; 1 << LEAF_BITS];
 #[derive(Debug)]
 pub(crate) struct SegmentMap {
     root: [AtomicPtr<Leaf>; 1 << ROOT_BITS],
+    /// The lowest segment ever entered, and the highest plus one, counted in segments from address
+    /// zero: walks look at no more of the map than that. Written under the page heap's lock.
+    lowest: AtomicUsize,
+    end: AtomicUsize,
 }
 
 /// The leaf's and the entry's index of an address.
@@ -35,7 +39,11 @@ fn indexes(address: usize) -> (usize, usize) {
 
 impl SegmentMap {
     pub(crate) const fn new() -> Self {
-        SegmentMap { root: [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_BITS] }
+        SegmentMap {
+            root: [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_BITS],
+            lowest: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+        }
     }
 
     /// The segment that `address` lies in, if it is one of ours.
@@ -76,7 +84,15 @@ impl SegmentMap {
         let leaf = unsafe { leaf.as_ref() };
         // Release pairs with the Acquire in `find`.
         leaf[entry].store(segment.as_ptr(), Release);
+        self.note((root << LEAF_BITS) + entry);
         true
+    }
+
+    /// Widens what walks look at. Relaxed: the page heap's lock, which walks hold, orders it.
+    fn note(&self, index: usize) {
+        let (lowest, end) = (self.lowest.load(Relaxed), self.end.load(Relaxed));
+        self.lowest.store(if end == 0 { index } else { lowest.min(index) }, Relaxed);
+        self.end.store(end.max(index + 1), Relaxed);
     }
 
     /// Forgets a segment; the page heap's lock is held.
@@ -93,19 +109,32 @@ impl SegmentMap {
 
     /// All segments in address order; the page heap's lock is held.
     pub(crate) fn segments(&self) -> impl Iterator<Item = SegmentPtr> + '_ {
-        self.leaves().flat_map(|leaf| leaf.iter()).filter_map(|entry| {
+        let (lowest, end) = (self.lowest.load(Relaxed), self.end.load(Relaxed));
+        let entries = self.leaves().flat_map(move |(root, leaf)| {
+            let first = root << LEAF_BITS;
+            let last = (end - first).min(1 << LEAF_BITS);
+            leaf[lowest.saturating_sub(first)..last].iter()
+        });
+        entries.filter_map(|entry| {
             let segment = NonNull::new(entry.load(Acquire))?;
             // SAFETY: entries are removed before their segment is unmapped, under the same lock.
             Some(unsafe { SegmentPtr::from_ptr(segment) })
         })
     }
 
-    fn leaves(&self) -> impl Iterator<Item = &Leaf> + '_ {
-        self.root.iter().filter_map(|slot| {
-            let leaf = NonNull::new(slot.load(Acquire))?;
+    /// The leaves that ever had a segment, each with its index in the root.
+    fn leaves(&self) -> impl Iterator<Item = (usize, &Leaf)> + '_ {
+        self.roots().filter_map(|root| {
+            let leaf = NonNull::new(self.root[root].load(Acquire))?;
             // SAFETY: as in `find`.
-            Some(unsafe { leaf.as_ref() })
+            Some((root, unsafe { leaf.as_ref() }))
         })
+    }
+
+    /// The part of the root that may have leaves.
+    fn roots(&self) -> core::ops::Range<usize> {
+        let (lowest, end) = (self.lowest.load(Relaxed), self.end.load(Relaxed));
+        lowest >> LEAF_BITS..end.div_ceil(1 << LEAF_BITS)
     }
 
     /// Gives the leaves back.
@@ -113,9 +142,8 @@ impl SegmentMap {
     /// # Safety
     ///
     /// Nobody uses the map any more, and it was filled from `source`.
-    #[cfg(test)]
     pub(crate) unsafe fn unmap_leaves<S: PageSource>(&self, source: &CountedSource<S>) {
-        for slot in &self.root {
+        for slot in &self.root[self.roots()] {
             if let Some(leaf) = NonNull::new(slot.swap(core::ptr::null_mut(), Relaxed)) {
                 // SAFETY: mapped by `insert` with this size; the caller says nobody uses it.
                 unsafe { source.unmap(leaf.cast(), size_of::<Leaf>()) };

@@ -101,6 +101,19 @@ impl<S: PageSource> Allocator<S> {
         Allocator::with(source, 0, CacheBudget::new(0), Decay::new(0))
     }
 
+    /// Makes `place` what [`unset`](Self::unset) would have made of this source, without a write to
+    /// the many pages of which nothing is needed yet.
+    ///
+    /// # Safety
+    ///
+    /// `place` is zeroed memory of the size and alignment, and nobody else's.
+    pub(crate) unsafe fn init_unset(place: *mut Self, source: S) {
+        // SAFETY: the caller's promise. Zeros are what `unset` makes of every other field: numbers
+        // of zero, free locks, null pointers, and `None`s of pointers or of what has one as its
+        // niche. A test compares the two field by field.
+        unsafe { PageHeap::init(&raw mut (*place).page_heap, source) };
+    }
+
     const fn with(source: S, arena_max: usize, budget: CacheBudget, decay: Decay) -> Self {
         Allocator {
             page_heap: PageHeap::new(source),
@@ -220,7 +233,24 @@ impl<S: PageSource> Allocator<S> {
         }
     }
 
-    /// Gives everything back to the source.
+    /// Gives everything back to the source at once, whatever is live.
+    ///
+    /// # Safety
+    ///
+    /// Nothing of the heap is used any more, by any thread, and no slot of it either.
+    pub(crate) unsafe fn unmap_all(&self) {
+        let source = self.page_heap.source();
+        // SAFETY: the caller's promise, for each part in turn; records go after their users, and
+        // the segments last, because the bins' slabs are named by their descriptors.
+        unsafe {
+            self.huge.unmap_all(&self.huge_supply());
+            self.arenas.release(&self.metadata, &self.page_heap);
+            self.metadata.unmap_all(source);
+            self.page_heap.unmap_segments();
+        }
+    }
+
+    /// Gives everything back to the source, part by part, so that a record left behind is seen.
     ///
     /// # Safety
     ///

@@ -250,7 +250,6 @@ impl Arenas {
     /// # Safety
     ///
     /// Nobody uses the arenas any more.
-    #[cfg(test)]
     pub(crate) unsafe fn release<S: PageSource>(
         &self,
         metadata: &Metadata,

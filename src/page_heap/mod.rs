@@ -84,6 +84,17 @@ impl<S: PageSource> PageHeap<S> {
         }
     }
 
+    /// Makes `place` what [`new`](Self::new) would have made of this source.
+    ///
+    /// # Safety
+    ///
+    /// `place` is zeroed memory of the size and alignment, and nobody else's.
+    pub(crate) unsafe fn init(place: *mut Self, source: S) {
+        // SAFETY: the caller's promise; zeros are a map without leaves, empty indexes, counts of
+        // nothing, and a free lock.
+        unsafe { CountedSource::init(&raw mut (*place).source, source) };
+    }
+
     pub(crate) fn source(&self) -> &CountedSource<S> {
         &self.source
     }
@@ -259,16 +270,15 @@ impl<S: PageSource> PageHeap<S> {
         }
     }
 
-    /// Unmaps every segment.
+    /// Unmaps every segment, whatever is in use there.
+    ///
+    /// What the limits count of their pages is left as it is, for it ends with the heap.
     ///
     /// # Safety
     ///
     /// Nothing that lies in them is used any more, and neither is the page heap.
-    #[cfg(test)]
-    pub(crate) unsafe fn unmap_all(&self) {
-        let spans = self.spans.lock();
-        let resident = spans.active + spans.dirty_pages() + spans.purging;
-        self.source.limits().subtract_resident(resident.bytes());
+    pub(crate) unsafe fn unmap_segments(&self) {
+        let _spans = self.spans.lock();
         for segment in self.segment_map.segments() {
             self.segment_map.remove(segment);
             // SAFETY: the caller gives up all that lies in it.
@@ -276,6 +286,23 @@ impl<S: PageSource> PageHeap<S> {
         }
         // SAFETY: the caller gives the page heap up.
         unsafe { self.segment_map.unmap_leaves(&self.source) };
+    }
+
+    /// The same where no slab has purged pages, with the limits told, so that a test sees that they
+    /// counted right.
+    ///
+    /// # Safety
+    ///
+    /// As [`unmap_segments`](Self::unmap_segments).
+    #[cfg(test)]
+    pub(crate) unsafe fn unmap_all(&self) {
+        let resident = {
+            let spans = self.spans.lock();
+            spans.active + spans.dirty_pages() + spans.purging
+        };
+        self.source.limits().subtract_resident(resident.bytes());
+        // SAFETY: the caller's promise.
+        unsafe { self.unmap_segments() };
     }
 }
 

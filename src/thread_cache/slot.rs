@@ -61,6 +61,12 @@ impl ThreadSlot {
         }
     }
 
+    /// The slot of one who goes without a cache.
+    pub(crate) const fn uncached() -> Self {
+        let slot = ThreadSlot::new();
+        ThreadSlot { state: AtomicU8::new(ThreadState::Uncached as u8), ..slot }
+    }
+
     /// Takes a block from the cache's bin of this class, if it has one.
     #[inline(always)]
     pub(crate) fn pop(&self, class: SizeClass) -> Option<NonNull<u8>> {
