@@ -66,16 +66,26 @@ impl Background {
         }
     }
 
-    /// The thread's work, without end; calls `after_period` after each period, with no lock held.
-    pub(crate) fn run<S: PageSource>(&self, heap: &Allocator<S>, after_period: fn()) -> ! {
+    /// The thread's work, without end.
+    ///
+    /// `end_others` ends the periods of other heaps that are over at a moment, and answers whether
+    /// another look will find more. `after_period` is called after each period, with no lock held.
+    pub(crate) fn run<S: PageSource>(
+        &self,
+        heap: &Allocator<S>,
+        end_others: impl Fn(u64) -> bool,
+        after_period: impl Fn(),
+    ) -> ! {
         thread::lower_priority();
         loop {
             // Where nothing decays there may be something to do once the setting changes, of
             // which the next slow path after that gives notice.
             let is_more_due = heap.decay().period_milliseconds().is_some_and(|period| {
                 thread::sleep_milliseconds(period);
-                let began_at = heap.decay().begin_period(clock::coarse_milliseconds());
+                let now = clock::coarse_milliseconds();
+                let began_at = heap.decay().begin_period(now);
                 let is_more_due = heap.end_period(began_at);
+                let is_more_due = end_others(now) || is_more_due;
                 after_period();
                 is_more_due
             });

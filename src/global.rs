@@ -17,8 +17,10 @@ use crate::allocator::Allocator;
 use crate::arena::ArenaMaxError;
 use crate::background::Background;
 use crate::config::{Config, Settings};
+use crate::decay::{duration_of, milliseconds_of};
 use crate::limits::Limit;
-use crate::os::{OsPages, environment, membarrier, message};
+use crate::os::{OsPages, membarrier, message};
+use crate::roster;
 use crate::size_class::{CLASS_COUNT, GRAIN_BYTES, SizeClass};
 use crate::stats::Stats;
 use crate::thread_cache::{ThreadSlot, ThreadState};
@@ -30,6 +32,9 @@ static HEAP: Allocator<OsPages> = Allocator::unset(OsPages);
 static BACKGROUND: Background = Background::new();
 
 static START: Once = Once::new();
+
+/// Whether the handlers for fork are registered, which heaps of one's own need too.
+static FORKS: Once = Once::new();
 
 /// The key whose destructor tells of a thread's end, plus one; zero while there is none.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
@@ -215,7 +220,13 @@ fn poke_background(slot: &ThreadSlot) {
 extern "C" fn background_thread(_argument: *mut c_void) -> *mut c_void {
     // It needs no blocks, and a cache would only have to be reclaimed.
     SLOT.with(|slot| slot.set_state(ThreadState::Uncached));
-    BACKGROUND.run(&HEAP, hooks::deliver)
+    BACKGROUND.run(&HEAP, roster::end_periods, hooks::deliver)
+}
+
+/// The same for the slow paths of heaps of one's own, whose periods the thread ends too.
+#[inline]
+pub(crate) fn poke_background_for_heap() {
+    SLOT.with(poke_background);
 }
 
 /// Readies the heap at the first call of all, and a thread at its own first.
@@ -250,21 +261,36 @@ fn start(config: &Config) {
     for (limit, bytes) in settings.limits {
         HEAP.page_heap().source().limits().set(limit, bytes);
     }
-    // While the process has one thread this costs nothing; later it waits for all of them.
-    membarrier::register();
+    watch_forks();
     let mut key = 0;
     // SAFETY: `thread_ends` has the signature of a key's destructor, and the key's place is ours.
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
         EXIT_KEY.store(key + 1, Relaxed);
     }
-    // SAFETY: the handlers have the signature asked for and live as long as the program. Being
-    // registered at the first allocation of all, they enclose those of everyone else: theirs may
-    // allocate.
-    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     if settings.stats_at_exit {
         // SAFETY: the function takes and returns nothing and lives as long as the program.
         unsafe { libc::atexit(write_stats_at_exit) };
     }
+}
+
+/// Asks once to be told of forks, and readies the process for fences on all of its threads.
+///
+/// Also called by who makes a heap of one's own, perhaps in a program whose allocator is another.
+pub(crate) fn watch_forks() {
+    SLOT.with(|slot| {
+        // What the C library may allocate meanwhile must not come back here.
+        let before = slot.set_state(ThreadState::Uncached);
+        FORKS.call_once(|| {
+            // While the process has one thread this costs nothing; later it waits for all of them.
+            membarrier::register();
+            let (before, after) = (Some(before_fork as _), Some(after_fork as _));
+            // SAFETY: the handlers have the signature asked for and live as long as the program.
+            // Being registered at the first allocation of all, they enclose those of everyone
+            // else: theirs may allocate.
+            unsafe { libc::pthread_atfork(before, after, Some(after_fork_in_child)) };
+        });
+        slot.set_state(before);
+    });
 }
 
 /// Asks to be told of this thread's end; `false` where that cannot be had.
@@ -282,6 +308,8 @@ extern "C" fn thread_ends(_slot: *mut c_void) {
 }
 
 extern "C" fn before_fork() {
+    // First, for a heap's page source may be what allocates from the global heap.
+    roster::prepare_fork();
     hooks::hold_for_fork();
     HEAP.prepare_fork();
 }
@@ -291,12 +319,14 @@ extern "C" fn after_fork() {
     unsafe {
         HEAP.finish_fork();
         hooks::release_after_fork();
+        roster::finish_fork();
     }
 }
 
 extern "C" fn after_fork_in_child() {
     after_fork();
     SLOT.with(|slot| HEAP.note_child(slot));
+    roster::note_child();
     BACKGROUND.note_child();
 }
 
@@ -343,8 +373,7 @@ pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
 #[must_use]
 pub fn decay() -> Option<Duration> {
     SLOT.with(|slot| prepare(slot, &Config::new()));
-    let milliseconds = u64::try_from(HEAP.decay().milliseconds()).ok()?;
-    Some(Duration::from_millis(milliseconds))
+    duration_of(HEAP.decay().milliseconds())
 }
 
 /// Changes the time from the last use of memory to its being given back, while the program runs.
@@ -360,8 +389,7 @@ pub fn decay() -> Option<Duration> {
 /// ```
 pub fn set_decay(time: Option<Duration>) {
     SLOT.with(|slot| prepare(slot, &Config::new()));
-    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    HEAP.decay().set_milliseconds(time.map_or(environment::NEVER_MILLISECONDS, milliseconds));
+    HEAP.decay().set_milliseconds(milliseconds_of(time));
 }
 
 /// A limit in bytes, if it is set.

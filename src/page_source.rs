@@ -1,18 +1,64 @@
 //! Where pages come from: the seam between the heap and the operating system.
 
 use core::ptr::NonNull;
+use std::sync::Arc;
 
 use crate::units::PAGE_BYTES;
 
+/// The methods of a source that is reached through a pointer.
+macro_rules! forward {
+    () => {
+        fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+            (**self).map(bytes, align)
+        }
+
+        unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
+            // SAFETY: the caller's promise is the one asked for.
+            unsafe { (**self).unmap(base, bytes) };
+        }
+
+        unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> bool {
+            // SAFETY: the caller's promise is the one asked for.
+            unsafe { (**self).purge(base, bytes) }
+        }
+
+        unsafe fn remap(
+            &self,
+            base: NonNull<u8>,
+            old_bytes: usize,
+            new_bytes: usize,
+        ) -> Option<NonNull<u8>> {
+            // SAFETY: the caller's promise is the one asked for.
+            unsafe { (**self).remap(base, old_bytes, new_bytes) }
+        }
+
+        fn granularity_bytes(&self) -> usize {
+            (**self).granularity_bytes()
+        }
+    };
+}
+
 /// Where a heap's pages come from.
 ///
-/// The operating system is one page source; a fixed region of memory, or a test double that fails
-/// on demand, are others. Every pointer that a source hands out stays valid for reads and writes
-/// of the length asked for until it is given to [`unmap`](Self::unmap) or moved by
+/// The operating system is one page source ([`OsPages`](crate::OsPages)), a fixed region of memory
+/// another ([`FixedRegion`](crate::FixedRegion)); a test double that fails on demand, or memory
+/// with special properties, can be more. Every pointer that a source hands out stays valid for
+/// reads and writes of the length asked for until it is given to [`unmap`](Self::unmap) or moved by
 /// [`remap`](Self::remap).
 ///
 /// Sizes are in bytes and multiples of [`PAGE_BYTES`]; alignments are powers of two of at least
-/// that. No method may call into the heap that it serves.
+/// that. A heap asks for mappings of 64 KiB and of some hundred KiB for its records, for 4 MiB at a
+/// multiple of 4 MiB for its blocks, and for one mapping for each allocation of more than 2 MiB.
+///
+/// No method may call into the heap that it serves, nor make or drop a [`Heap`](crate::Heap) or a
+/// [`FixedRegion`](crate::FixedRegion). They may use the global allocator, and heaps that are older
+/// than the one that they serve. A method that panics ends the program.
+///
+/// A heap is taken through a fork with all of its locks, but knows of none in its source. A source
+/// with a lock, which another thread may hold at that moment, needs handlers of its own, or its
+/// child could wait for ever; atomics need none.
+///
+/// The example `own_pages` is a source that takes pages of 2 MiB where the kernel has them.
 ///
 /// # Safety
 ///
@@ -28,7 +74,8 @@ pub unsafe trait PageSource: Send + Sync {
     ///
     /// # Safety
     ///
-    /// The range lies within what this source mapped, and nothing uses it any more.
+    /// `base` and `bytes` are a whole mapping as [`map`](Self::map) or [`remap`](Self::remap)
+    /// returned it, and nothing uses it any more.
     unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize);
 
     /// Gives the memory of a range back and keeps its addresses.
@@ -64,4 +111,14 @@ pub unsafe trait PageSource: Send + Sync {
     fn granularity_bytes(&self) -> usize {
         PAGE_BYTES
     }
+}
+
+// SAFETY: the memory is that of the source behind, which keeps the contract.
+unsafe impl<S: PageSource + ?Sized> PageSource for &S {
+    forward!();
+}
+
+// SAFETY: as above.
+unsafe impl<S: PageSource + ?Sized> PageSource for Arc<S> {
+    forward!();
 }

@@ -31,6 +31,10 @@ impl TestSource {
         self.calls_left.store(calls, SeqCst);
     }
 
+    pub(crate) fn calls_left(&self) -> usize {
+        self.calls_left.load(SeqCst)
+    }
+
     /// Bytes mapped and not given back.
     pub(crate) fn outstanding_bytes(&self) -> usize {
         self.mapped.lock().unwrap().values().map(Layout::size).sum()
