@@ -13,6 +13,8 @@ readonly ADDRESS_SPACE_KIB=1048576
 
 plain() {
     cargo test --workspace
+    # What the feature adds; the rest is the same with it.
+    cargo test --package capmalloc --features allocator-api2 --lib -- heap::
 }
 
 one_arena() {
