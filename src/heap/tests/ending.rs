@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{Block, HUGE, LARGE, SMALL, fill, layout};
 use crate::heap::Heap;
-use crate::limits::Limit;
 use crate::test_source::TestSource;
 
 /// Makes a heap, works with it, drops it, and sees that the source has everything back.
@@ -33,11 +32,9 @@ fn blocks_of_every_kind_go_with_their_heap() {
 }
 
 #[test]
-fn records_by_the_thousand_go_too() {
-    // A record of the metadata for each, in chunks full and half-full.
+fn many_huge_blocks_go_too() {
     after(|heap| {
-        heap.set_limit(Limit::ResidentHard, None);
-        for _ in 0..2000 {
+        for _ in 0..40 {
             assert!(heap.alloc(layout(1, 4 << 20)).is_some());
         }
     });
