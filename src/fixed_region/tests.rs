@@ -44,6 +44,13 @@ impl Drop for Memory {
     }
 }
 
+impl FixedRegion {
+    /// Whether somebody has the region's lock at this moment.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.records().mapped_pages.try_lock().is_none()
+    }
+}
+
 const MIB: usize = 1 << 20;
 
 fn is_zero(base: NonNull<u8>, bytes: usize) -> bool {

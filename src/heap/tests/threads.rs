@@ -1,13 +1,14 @@
 //! Threads that share one heap: one has the cache, the others get by without.
 
 use core::time::Duration;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::{Block, HUGE, LARGE, SMALL, fill, layout, test_heap};
+use crate::fixed_region::tests::Memory;
 use crate::heap::Heap;
 use crate::page_source::PageSource;
 use crate::test_source::TestSource;
@@ -155,4 +156,17 @@ fn who_ends_all_periods_ends_those_of_heaps_that_are_idle() {
     let stats = heap.stats();
     assert_eq!((stats.dirty_bytes, stats.depot_bytes), (0, 0));
     assert!(stats.thread_cache_bytes == 0 || !stats.can_reclaim);
+}
+
+#[test]
+fn a_fork_holds_every_lock_of_heaps_and_regions() {
+    let memory = Memory::new(16 << 20, 1 << 16, 0);
+    let region = Arc::new(memory.region().unwrap());
+    let heap = Heap::with_source(Arc::clone(&region)).unwrap();
+    crate::roster::prepare_fork();
+    let taken = [heap.shared().slot.try_lock().is_none(), region.is_locked()];
+    // SAFETY: the locks were taken just now, in this thread.
+    unsafe { crate::roster::finish_fork() };
+    assert_eq!(taken, [true, true]);
+    assert!(Block::alloc(&heap, layout(SMALL, 1), 1).is_some() && !region.is_locked());
 }
