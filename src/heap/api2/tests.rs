@@ -80,6 +80,10 @@ fn contents_survive_where_size_and_alignment_change() {
             let (old, new) = (layout(small, from), layout(large, to));
             // SAFETY: each block is used within its size, and given up once.
             unsafe {
+                // What it grows into is likely to be this, which is not zero any more.
+                let used = heap.allocate(new).unwrap().cast::<u8>();
+                used.write_bytes(0xEE, large);
+                heap.deallocate(used, new);
                 let block = heap.allocate(old).unwrap().cast::<u8>();
                 block.write_bytes(5, small);
                 let mut block = heap.grow_zeroed(block, old, new).unwrap();
