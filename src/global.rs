@@ -3,6 +3,7 @@
 //! This is the only room with global state. `alloc` and `dealloc` are the whole fast path: one
 //! table load for the class, one thread-relative load for the cache, and the magazine.
 
+pub(crate) mod control;
 pub(crate) mod hooks;
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -10,21 +11,15 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
-use core::time::Duration;
 use std::sync::Once;
 
 use crate::allocator::Allocator;
-use crate::arena::ArenaMaxError;
 use crate::background::Background;
 use crate::config::{Config, Settings};
-use crate::decay::{duration_of, milliseconds_of};
-use crate::limits::Limit;
 use crate::os::{OsPages, membarrier, message};
 use crate::roster;
 use crate::size_class::{CLASS_COUNT, GRAIN_BYTES, SizeClass};
-use crate::stats::Stats;
 use crate::thread_cache::{ThreadSlot, ThreadState};
-use crate::trim::Trimmed;
 
 /// All zero until the first allocation, so that it costs the program's file and start nothing.
 static HEAP: Allocator<OsPages> = Allocator::unset(OsPages);
@@ -332,177 +327,7 @@ extern "C" fn after_fork_in_child() {
 
 extern "C" fn write_stats_at_exit() {
     // The program still runs, and so does its allocator: the table may allocate.
-    message::write(&stats().to_string());
-}
-
-/// How many arenas may exist at a time.
-///
-/// ```
-/// assert!(capmalloc::arena_max() >= 1);
-/// ```
-#[must_use]
-pub fn arena_max() -> usize {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
-    HEAP.arenas().cap()
-}
-
-/// Changes how many arenas may exist at a time, from 1 to 1024, while the program runs.
-///
-/// A higher cap lets threads that come later open new arenas. A lower one closes the arenas beyond
-/// it before this returns: their slabs move to the arenas left, and their threads follow at their
-/// next refill. No block moves, and memory does not rise.
-///
-/// # Errors
-///
-/// Where `count` is out of range; the cap is then as it was.
-///
-/// ```
-/// capmalloc::set_arena_max(1)?;
-/// assert_eq!(capmalloc::arena_max(), 1);
-/// assert!(capmalloc::set_arena_max(0).is_err());
-/// # Ok::<(), capmalloc::ArenaMaxError>(())
-/// ```
-pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
-    let outcome = HEAP.set_arena_max(count);
-    SLOT.with(hooks::end_slow_path);
-    outcome
-}
-
-/// Milliseconds from the last use of memory to its being given back; `None` for never.
-#[must_use]
-pub fn decay() -> Option<Duration> {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
-    duration_of(HEAP.decay().milliseconds())
-}
-
-/// Changes the time from the last use of memory to its being given back, while the program runs.
-///
-/// Zero gives pages back as soon as they are free, which costs a call to the kernel each time;
-/// `None` keeps them until [`trim`] is called. Times are cut to whole milliseconds.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// capmalloc::set_decay(Some(Duration::from_millis(200)));
-/// assert_eq!(capmalloc::decay(), Some(Duration::from_millis(200)));
-/// ```
-pub fn set_decay(time: Option<Duration>) {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
-    HEAP.decay().set_milliseconds(milliseconds_of(time));
-}
-
-/// A limit in bytes, if it is set.
-#[must_use]
-pub fn limit(limit: Limit) -> Option<usize> {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
-    HEAP.page_heap().source().limits().get(limit)
-}
-
-/// Sets a limit, or with `None` or zero lifts it, while the program runs.
-///
-/// What is held already stays, whatever the new limit says. Resident memory is counted as
-/// [`Stats::resident_bytes`] counts it: huge allocations in full, touched or not.
-///
-/// ```
-/// use capmalloc::{CapMalloc, Limit};
-///
-/// #[global_allocator]
-/// static GLOBAL: CapMalloc = CapMalloc::new();
-///
-/// capmalloc::set_limit(Limit::ResidentHard, Some(1 << 30));
-/// assert!(Vec::<u8>::new().try_reserve(2 << 30).is_err());
-/// assert!(capmalloc::stats().hard_limit_refusals > 0);
-/// ```
-pub fn set_limit(limit: Limit, bytes: Option<usize>) {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
-    HEAP.page_heap().source().limits().set(limit, bytes);
-    SLOT.with(hooks::end_slow_path);
-}
-
-/// Gives all memory back that no block needs: the caches of all threads that are not within the
-/// allocator this moment, every depot, every page without a live block, freed mappings kept for reuse, and segments that came to be empty.
-///
-/// Safe to call at any time, from any thread; others wait for locks for as long as one size class
-/// or one batch of spans takes. What stays resident are pages that hold a live block, and the
-/// records that describe them.
-///
-/// ```
-/// drop(vec![1_u8; 10_000_000]);
-/// let trimmed = capmalloc::trim();
-/// println!("{} bytes went back", trimmed.total_bytes());
-/// ```
-pub fn trim() -> Trimmed {
-    SLOT.with(|slot| {
-        let trimmed = HEAP.trim(slot);
-        hooks::end_slow_path(slot);
-        trimmed
-    })
-}
-
-/// Trims what one arena holds, and the free spans that all arenas share.
-///
-/// `None` where no arena with this index is open.
-pub fn trim_arena(arena: usize) -> Option<Trimmed> {
-    let trimmed = HEAP.trim_arena(arena);
-    SLOT.with(hooks::end_slow_path);
-    trimmed
-}
-
-/// Makes the heap ready to be forked: trims it, and sees to it that what is allocated from here on
-/// lies on pages of its own.
-///
-/// For programs that load what they need, and then fork workers from it, as pre-forking servers
-/// do. A page is shared by parent and children until one of them writes to it. After this call new
-/// blocks come from fresh pages instead of from the holes between old ones, in the parent and in
-/// its children, and a free writes to none of the old pages either. So what a worker adds to the
-/// memory of all is what it allocates.
-///
-/// The price is that holes stay unused: a slab is sealed until its last block is freed, or until
-/// [`thaw`]. Call it once, last before the first fork, while other threads do nothing: blocks in
-/// the caches of threads that are at work this moment may lie on old pages.
-///
-/// ```
-/// let configuration = vec![String::from("loaded once, read by all")];
-/// capmalloc::warm_up();
-/// // Here the program forks its workers.
-/// # drop(configuration);
-/// ```
-pub fn warm_up() -> Trimmed {
-    SLOT.with(|slot| HEAP.warm_up(slot))
-}
-
-/// Ends what [`warm_up`] began: holes between old blocks are used again.
-///
-/// For a process that will fork no more, or a worker that outlived its parent. Answers the bytes of
-/// the slabs that were sealed until now.
-///
-/// ```
-/// capmalloc::warm_up();
-/// capmalloc::thaw();
-/// assert_eq!(capmalloc::stats().sealed_bytes, 0);
-/// ```
-pub fn thaw() -> usize {
-    HEAP.thaw()
-}
-
-/// Figures about the heap at this moment.
-///
-/// Each is exact while no other thread allocates. While others do, figures of different structures
-/// are moments apart, and differences between them are bounded below by zero.
-///
-/// Collecting them costs the allocations' fast path nothing, and itself a look at every slab.
-#[must_use]
-pub fn stats() -> Stats {
-    HEAP.stats()
-}
-
-/// Walks every structure of the heap and stops the program with a message where one contradicts
-/// itself; for tests.
-///
-/// Safe at any time, and slow.
-pub fn check() {
-    HEAP.check();
+    message::write(&HEAP.stats().to_string());
 }
 
 const _: () = assert!(CLASS_COUNT <= u8::MAX as usize);

@@ -17,16 +17,16 @@
 //! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET`,
 //! `CAPMALLOC_DECAY_MS`, `CAPMALLOC_BACKGROUND`, `CAPMALLOC_ADDRESS_SPACE_MAX`,
 //! `CAPMALLOC_RESIDENT_SOFT`, `CAPMALLOC_RESIDENT_HARD` and `CAPMALLOC_STATS_AT_EXIT`. While the
-//! program runs there are
-//! [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`].
+//! program runs there are [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`];
+//! before it forks, [`warm_up`].
 //!
 //! [`hooks`] tell the program of arenas, segments, trims, limits and failed allocations.
 //!
 //! A [`Heap`] is an arena of one's own outside of all this, for a tenant, a request or a plugin:
 //! with its own limits, figures and cache, and a drop that gives everything back at once. Its pages
 //! come from the operating system, from a [`FixedRegion`], or from any other [`PageSource`]. The
-//! feature
-//! `allocator-api2` makes it an allocator for the collections of that crate and of `hashbrown`.
+//! feature `allocator-api2` makes it an allocator for the collections of that crate and of
+//! `hashbrown`.
 //!
 //! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.
 
@@ -73,9 +73,10 @@ pub use arena::ArenaMaxError;
 pub use arena::policy::{ArenaPolicy, ArenaView, OnContention, PerCpu, PerThread};
 pub use config::Config;
 pub use fixed_region::{FixedRegion, RegionError};
-pub use global::{
-    CapMalloc, arena_max, check, decay, limit, set_arena_max, set_decay, set_limit, stats, thaw,
-    trim, trim_arena, warm_up,
+pub use global::CapMalloc;
+pub use global::control::{
+    arena_max, check, decay, limit, set_arena_max, set_decay, set_limit, stats, thaw, trim,
+    trim_arena, warm_up,
 };
 pub use heap::{Heap, HeapError};
 pub use limits::Limit;

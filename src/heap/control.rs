@@ -111,6 +111,6 @@ impl<S: PageSource> Heap<S> {
     /// What the cache holds already stays until it is trimmed or decays. With zero, every call goes
     /// to the slabs.
     pub fn set_cache_budget(&self, bytes: usize) {
-        self.allocator().budget().set_limit_bytes(bytes);
+        self.allocator().budget().set_limit_bytes(Some(bytes));
     }
 }

@@ -185,9 +185,10 @@ impl<S: PageSource> Heap<S> {
         let (allocator, limits) =
             (self.allocator(), self.allocator().page_heap().source().limits());
         allocator.arenas().set_first_cap(1);
-        allocator.budget().set_limit_bytes(DEFAULT_BUDGET_BYTES);
+        allocator.budget().set_limit_bytes(Some(DEFAULT_BUDGET_BYTES));
         allocator.decay().set_milliseconds(DEFAULT_DECAY_MILLISECONDS);
-        limits.add_mapped(Self::OWN_BYTES);
+        let is_counted = limits.add_mapped(Self::OWN_BYTES).is_ok();
+        debug_assert!(is_counted, "a heap has no limits yet");
         limits.count_resident(OWN_TOUCHED_PAGES * PAGE_BYTES);
         let seat = self.seat();
         // SAFETY: the seat is this heap's and nobody's yet; it stays where it is until `drop` takes
