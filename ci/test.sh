@@ -6,6 +6,7 @@
 #   ci/test.sh one-arena       the same with a cap of one arena
 #   ci/test.sh address-space   the test binaries in 1 GiB of address space
 #   ci/test.sh optimised       those that tell of memory and time only when optimised, and of races
+#   ci/test.sh loom            models of the lock, the handshake and the depot, in every order
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,6 +49,14 @@ optimised() {
         --test limits --test memory --test properties --test stress --test thread_end
 }
 
+# Every order with up to three preemptions, which is where mistakes are found; more take hours. The
+# directory of its own keeps what the flag builds anew apart from what everything else uses.
+loom() {
+    LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3} RUSTFLAGS="--cfg loom" \
+        CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/loom \
+        cargo test --release --package capmalloc --lib loom_models
+}
+
 # The paths of this crate's test binaries, from cargo's messages. What the other allocators in the
 # benches do in so little address space is not ours to test.
 test_binaries() {
@@ -58,7 +67,7 @@ test_binaries() {
 
 main() {
     if [ "$#" -eq 0 ]; then
-        set -- plain one-arena address-space optimised
+        set -- plain one-arena address-space optimised loom
     fi
     local variant
     for variant in "$@"; do
@@ -67,6 +76,7 @@ main() {
             one-arena) one_arena ;;
             address-space) address_space ;;
             optimised) optimised ;;
+            loom) loom ;;
             *)
                 printf '%s: no variant is called %s\n' "$0" "$variant" >&2
                 exit 2

@@ -49,6 +49,8 @@ pub mod hooks;
 mod huge;
 mod limits;
 mod lock;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod metadata;
 mod os;
 mod page_heap;
@@ -62,6 +64,7 @@ mod size_class;
 mod slab;
 mod span;
 mod stats;
+mod sync;
 #[cfg(test)]
 mod test_source;
 mod thread_cache;

@@ -9,12 +9,11 @@
 //! shows as a failed test on the day it is written rather than as a hung service.
 
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
-use crossbeam_utils::Backoff;
 use parking_lot::lock_api::{self, GuardNoSend, RawMutex};
 
-use crate::os::futex;
+use crate::sync::{AtomicU32, Backoff, futex};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -251,9 +250,10 @@ impl RanksAside {
 #[cfg(debug_assertions)]
 mod held {
     use super::{HeldRank, RanksAside};
+    use crate::sync::thread_local;
     use core::cell::Cell;
 
-    std::thread_local! {
+    thread_local! {
         /// One bit for each rank held. Constant and without a destructor, so that reading it
         /// neither allocates nor registers anything.
         static RANKS: Cell<u128> = const { Cell::new(0) };
@@ -263,13 +263,13 @@ mod held {
         pub(super) const NONE: HeldRank = HeldRank { rank: u8::MAX };
 
         pub(super) fn take(rank: u8) -> HeldRank {
-            let held = RANKS.get();
+            let held = RANKS.with(Cell::get);
             if held >> rank != 0 {
                 crate::os::message::abort_with(format_args!(
                     "lock of rank {rank} taken while ranks {held:#b} are held"
                 ));
             }
-            RANKS.set(held | 1 << rank);
+            RANKS.with(|ranks| ranks.set(held | 1 << rank));
             HeldRank { rank }
         }
     }
@@ -289,7 +289,7 @@ mod held {
     impl Drop for HeldRank {
         fn drop(&mut self) {
             if self.rank != u8::MAX {
-                RANKS.set(RANKS.get() & !(1 << self.rank));
+                RANKS.with(|ranks| ranks.set(ranks.get() & !(1 << self.rank)));
             }
         }
     }

@@ -9,8 +9,8 @@
 //! do not need it.
 
 use crate::allocator::Allocator;
-use crate::os::membarrier;
 use crate::page_source::PageSource;
+use crate::sync::membarrier;
 use crate::thread_cache::{ThreadCache, ThreadSlot};
 
 /// Caches reclaimed with one fence.

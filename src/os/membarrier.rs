@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU8, fence};
 
 use super::errno::ErrnoKept;
+use crate::sync::HAS_HANDSHAKE;
 
 const UNKNOWN: u8 = 0;
 const READY: u8 = 1;
@@ -22,6 +23,10 @@ pub(crate) fn register() -> bool {
 
 /// Whether [`everywhere`] can work, as far as has been tried.
 pub(crate) fn is_available() -> bool {
+    // Nobody says when he is at work, so nobody may be taken for idle.
+    if !HAS_HANDSHAKE {
+        return false;
+    }
     match STATE.load(Relaxed) {
         READY => true,
         MISSING => false,

@@ -1,11 +1,11 @@
 //! Cache bins: one class's stack of free blocks in one thread's cache.
 
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::metadata::Metadata;
 use crate::size_class::SizeClass;
+use crate::sync::AtomicPtr;
 
 /// Bytes of blocks that a bin may hold at most, and the most and fewest blocks.
 const FULL_BYTES: usize = 64 * 1024;

@@ -15,13 +15,13 @@ mod slot;
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 use crate::counted_source::CountedSource;
 use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
 use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 pub(crate) use budget::{CacheBudget, DEFAULT_BUDGET_BYTES};
 pub(crate) use cache_bin::CacheBin;

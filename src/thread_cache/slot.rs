@@ -22,10 +22,10 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, compiler_fence};
 
 use super::{EMPTY, ThreadCache};
 use crate::size_class::SizeClass;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, HAS_HANDSHAKE, compiler_fence};
 
 /// How a thread stands to the allocator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +94,9 @@ impl ThreadSlot {
 
     #[inline(always)]
     fn enter(&self) {
+        if !HAS_HANDSHAKE {
+            return;
+        }
         self.busy.store(true, Relaxed);
         // Keeps the compiler from moving the load of `cache` above the store; the processor's own
         // reordering of the two is what the reclaimer's membarrier takes care of.
@@ -102,6 +105,9 @@ impl ThreadSlot {
 
     #[inline(always)]
     fn leave(&self) {
+        if !HAS_HANDSHAKE {
+            return;
+        }
         // Release pairs with the Acquire in `is_idle`.
         self.busy.store(false, Release);
     }
