@@ -7,6 +7,7 @@
 //! - [`peers`]: which allocators are compared, and how each is called;
 //! - [`workloads`]: what is done with an allocator, one small module each;
 //! - [`rows`]: the table of measurements, with their targets;
+//! - [`paths`]: the table of paths whose instructions are counted;
 //! - [`measurement`]: one row taken once on one peer;
 //! - [`summary`]: the rows measured interleaved, as one table of ratios;
 //! - [`arguments`]: what the command line of a bench asks for.
@@ -17,6 +18,7 @@
 pub mod arguments;
 mod block;
 pub mod measurement;
+pub mod paths;
 pub mod peers;
 mod random;
 pub mod rows;

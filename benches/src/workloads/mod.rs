@@ -2,7 +2,9 @@
 
 mod burst;
 mod crew;
+mod growth;
 mod handoff;
+mod layouts;
 mod pair;
 mod replacement;
 mod vec_push;
@@ -12,7 +14,9 @@ use std::time::Duration;
 use crate::peers::Peer;
 
 pub use burst::{Burst, Release};
+pub use growth::Growth;
 pub use handoff::Handoff;
+pub use layouts::LayoutPair;
 pub use pair::Pair;
 pub use replacement::Replacement;
 pub use vec_push::VecPush;
