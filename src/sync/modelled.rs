@@ -27,7 +27,15 @@ use core::sync::atomic::Ordering;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use loom::thread_local;
+/// Thread-local storage of a model's threads; loom's own macro knows no `const`.
+#[cfg(debug_assertions)]
+macro_rules! modelled_thread_local {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = const { $value:expr };) => {
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $value; }
+    };
+}
+#[cfg(debug_assertions)]
+pub(crate) use modelled_thread_local as thread_local;
 
 std::thread_local! {
     /// The execution that this thread of the test runner is in. Loom's own threads all run on it.
