@@ -54,6 +54,7 @@ mod loom_models;
 mod metadata;
 mod os;
 mod page_heap;
+mod page_map;
 mod page_source;
 mod reclaim;
 mod roster;
@@ -78,12 +79,13 @@ pub use config::Config;
 pub use fixed_region::{FixedRegion, RegionError};
 pub use global::CapMalloc;
 pub use global::control::{
-    arena_max, check, decay, limit, set_arena_max, set_decay, set_limit, stats, thaw, trim,
-    trim_arena, warm_up,
+    arena_max, check, decay, limit, page_map, set_arena_max, set_decay, set_limit, stats, thaw,
+    trim, trim_arena, warm_up,
 };
 pub use heap::{Heap, HeapError};
 pub use limits::Limit;
 pub use os::OsPages;
+pub use page_map::{PageMap, PageState, SegmentPages};
 pub use page_source::PageSource;
 pub use stats::{ArenaStats, ClassStats, Stats};
 pub use trim::Trimmed;

@@ -232,13 +232,19 @@ impl Slab {
 
     /// Whether the page is resident for all that is known, and every block on it free.
     fn is_purgeable(self, shape: &SlabShape, page: usize) -> bool {
-        if self.0.inline_word(PURGED_WORD).load(Relaxed) & (1 << page) != 0 {
-            return false;
-        }
-        let first = shape.block_containing(page * PAGE_BYTES);
-        let last = shape.block_containing(page * PAGE_BYTES + PAGE_BYTES - 1);
-        let last = last.min(shape.capacity as usize - 1);
-        (first..=last).all(|block| self.is_block_free(block))
+        !self.is_page_purged(shape, page)
+            && blocks_on(shape, page).all(|block| self.is_block_free(block))
+    }
+
+    /// Whether the page was given back and not handed out since.
+    pub(crate) fn is_page_purged(self, shape: &SlabShape, page: usize) -> bool {
+        let purged = self.0.inline_word(PURGED_WORD).load(Relaxed);
+        shape.pages().count() > 1 && purged & (1 << page) != 0
+    }
+
+    /// How many blocks that are out of the slab lie on the page, at least in part.
+    pub(crate) fn taken_blocks_on(self, shape: &SlabShape, page: usize) -> usize {
+        blocks_on(shape, page).filter(|block| !self.is_block_free(*block)).count()
     }
 
     fn is_block_free(self, block: usize) -> bool {
@@ -287,6 +293,13 @@ impl Slab {
             ensure_eq!(inside.pages().count(), distance, "a slab's further page");
         }
     }
+}
+
+/// The blocks that lie on a slab's page, at least in part.
+fn blocks_on(shape: &SlabShape, page: usize) -> core::ops::RangeInclusive<usize> {
+    let first = shape.block_containing(page * PAGE_BYTES);
+    let last = shape.block_containing(page * PAGE_BYTES + PAGE_BYTES - 1);
+    first..=last.min(shape.capacity as usize - 1)
 }
 
 /// Where a block's address leads: the page's descriptor, if a segment of ours holds it.

@@ -6,6 +6,7 @@ mod faults;
 mod faulty_source;
 mod limits;
 mod model;
+mod page_map;
 mod policies;
 mod routes;
 mod slots;

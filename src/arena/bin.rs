@@ -212,6 +212,11 @@ impl<S: PageSource> BinContext<'_, S> {
         count
     }
 
+    /// Copies the depot's blocks, up to `into.len()`, and leaves them there; answers how many.
+    pub(crate) fn copy_depot(&self, into: &mut [*mut u8]) -> usize {
+        self.bin.lock().depot.copy(into)
+    }
+
     /// Looks whether the bin was used since the last look, and says once that it was not.
     pub(crate) fn settle(&self) -> Settling {
         let (mut state, _) = self.lock();

@@ -49,6 +49,14 @@ impl Depot {
         count
     }
 
+    /// Copies up to `into.len()` blocks and leaves them in; answers how many.
+    pub(super) fn copy(&mut self, into: &mut [*mut u8]) -> usize {
+        let len = self.len;
+        let count = self.take(into);
+        self.len = len;
+        count
+    }
+
     /// Moves all of `from` in, or nothing where it has no room.
     pub(super) fn put<S: PageSource>(
         &mut self,

@@ -7,6 +7,7 @@ use crate::arena::ArenaMaxError;
 use crate::config::Config;
 use crate::decay::{duration_of, milliseconds_of};
 use crate::limits::Limit;
+use crate::page_map::PageMap;
 use crate::stats::Stats;
 use crate::trim::Trimmed;
 
@@ -174,6 +175,22 @@ pub fn thaw() -> usize {
 #[must_use]
 pub fn stats() -> Stats {
     HEAP.stats()
+}
+
+/// Draws the heap: what each of its pages is used for at this moment.
+///
+/// For pictures of fragmentation. Takes a byte or two of memory for each page, and a look at every
+/// slab, cached block and depot. Like [`stats`], it is exact while no other thread allocates.
+///
+/// ```
+/// use capmalloc::PageState;
+///
+/// let map = capmalloc::page_map();
+/// println!("{map}{} pages are live", map.count(PageState::Live));
+/// ```
+#[must_use]
+pub fn page_map() -> PageMap {
+    HEAP.page_map()
 }
 
 /// Walks every structure of the heap and stops the program with a message where one contradicts

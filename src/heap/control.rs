@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::{Heap, OWN_TOUCHED_PAGES};
 use crate::decay;
 use crate::limits::Limit;
+use crate::page_map::PageMap;
 use crate::page_source::PageSource;
 use crate::stats::Stats;
 use crate::trim::Trimmed;
@@ -40,6 +41,12 @@ impl<S: PageSource> Heap<S> {
         stats.metadata_bytes += OWN_TOUCHED_PAGES * PAGE_BYTES;
         stats.resident_bytes += OWN_TOUCHED_PAGES * PAGE_BYTES;
         stats
+    }
+
+    /// Draws the heap: what each of its pages is used for, as [`page_map`](crate::page_map) does.
+    #[must_use]
+    pub fn page_map(&self) -> PageMap {
+        self.allocator().page_map()
     }
 
     /// Walks every structure of the heap and stops the program with a message where one contradicts

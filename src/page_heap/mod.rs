@@ -240,6 +240,12 @@ impl<S: PageSource> PageHeap<S> {
         spans.free(tail, rest, kind);
     }
 
+    /// Calls `visit` with each segment in address order, under the lock: it must not allocate.
+    pub(crate) fn for_each_segment(&self, visit: impl FnMut(SegmentPtr)) {
+        let _spans = self.spans.lock();
+        self.segment_map.segments().for_each(visit);
+    }
+
     /// Takes the lock for a fork.
     pub(crate) fn hold_for_fork(&self) {
         self.spans.hold_for_fork();

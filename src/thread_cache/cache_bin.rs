@@ -19,6 +19,10 @@ const START_BLOCKS_MAX: usize = 8;
 /// Pointers in the smallest magazine.
 const MAGAZINE_MIN: usize = 8;
 
+/// An entry of a magazine as the fast path reads and writes it: plain moves to the processor, and
+/// no data race with whoever only looks.
+type AtomicEntry = core::sync::atomic::AtomicPtr<u8>;
+
 /// A magazine between two bounds, and a pointer past the block on top.
 ///
 /// Pointers rather than a length and a capacity: to take or put a block is to compare one pointer,
@@ -93,7 +97,7 @@ impl CacheBin {
         // from a slab or from a user's live block. The caller is the only one at work here.
         unsafe {
             let top = top.sub(1);
-            let block = NonNull::new_unchecked(*top);
+            let block = NonNull::new_unchecked(AtomicEntry::from_ptr(top).load(Relaxed));
             self.top.store(top, Relaxed);
             Some(block)
         }
@@ -112,11 +116,26 @@ impl CacheBin {
         }
         // SAFETY: below `limit` the magazine has an entry at `top`; as in `pop`.
         unsafe {
-            *top = block.as_ptr();
+            AtomicEntry::from_ptr(top).store(block.as_ptr(), Relaxed);
             // Release, so that a fork at this moment copies no count without its block.
             self.top.store(top.add(1), Release);
         }
         true
+    }
+
+    /// Calls `visit` with each block, while the owner may be at work: some may have gone, and some
+    /// that came may be missing.
+    ///
+    /// # Safety
+    ///
+    /// The cache's lock is held, so that the magazine stays.
+    pub(super) unsafe fn for_each(&self, mut visit: impl FnMut(*mut u8)) {
+        let bottom = self.bottom.load(Relaxed);
+        for index in 0..self.len() {
+            // SAFETY: below the length the magazine has an entry, initialised, which the owner
+            // writes as an atomic too.
+            visit(unsafe { AtomicEntry::from_ptr(bottom.add(index)) }.load(Relaxed));
+        }
     }
 
     /// The magazine's first `count` entries.

@@ -158,6 +158,15 @@ impl ThreadCache {
         unsafe { self.bins.get_unchecked(class.index()) }
     }
 
+    /// Calls `visit` with each block in the cache, whose owner may be at work meanwhile.
+    pub(crate) fn for_each_block(&self, mut visit: impl FnMut(SizeClass, *mut u8)) {
+        let _locked = self.lock();
+        for class in SizeClass::all() {
+            // SAFETY: the lock is held.
+            unsafe { self.bin(class).for_each(|block| visit(class, block)) };
+        }
+    }
+
     /// Takes the cache's lock.
     pub(crate) fn lock(&self) -> LockedCache<'_> {
         LockedCache { cache: self, state: self.owned.lock() }
