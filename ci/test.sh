@@ -46,7 +46,8 @@ address_space() {
 optimised() {
     cargo build --release --examples
     cargo test --release --package capmalloc \
-        --test limits --test memory --test properties --test stress --test thread_end
+        --test fork --test idle_threads --test limits --test memory --test properties \
+        --test reclaim --test stress --test thread_end
 }
 
 # Every order with up to three preemptions, which is where mistakes are found; more take hours. The

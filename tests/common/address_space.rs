@@ -30,3 +30,14 @@ pub(crate) fn used_bytes() -> usize {
     // SAFETY: sysconf has no preconditions.
     pages.expect("a number of pages") * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize
 }
+
+/// Leaves this process so much address space, or what it has where that is less.
+pub(crate) fn limit(bytes: usize) -> std::io::Result<()> {
+    let bytes = limit_bytes().map_or(bytes, |limit_bytes| limit_bytes.min(bytes)) as u64;
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the limit is a valid one, no higher than the one before.
+    match unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}

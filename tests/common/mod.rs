@@ -7,6 +7,11 @@ pub(crate) mod address_space;
 pub(crate) mod block;
 pub(crate) mod child;
 pub(crate) mod fork;
+
+pub(crate) mod herd;
+pub(crate) mod load;
 pub(crate) mod pattern;
 pub(crate) mod resident;
+pub(crate) mod tasks;
+pub(crate) mod waiting;
 pub(crate) mod worker;

@@ -15,6 +15,14 @@ pub(crate) fn bytes_of(process: u32) -> usize {
     by_walk().or_else(by_counters).expect("the kernel tells a process's size") * 1024
 }
 
+/// Bytes of this process's pages that are resident and lie in no file, by the walk where there is
+/// one.
+pub(crate) fn anonymous_bytes() -> usize {
+    let by_walk = || kilobytes("/proc/self/smaps_rollup", "Anonymous:");
+    let by_counters = || kilobytes("/proc/self/status", "RssAnon:");
+    by_walk().or_else(by_counters).expect("the kernel tells a process's size") * 1024
+}
+
 /// Bytes of another process's pages that are resident and lie in no file: its data, not its code.
 pub(crate) fn anonymous_bytes_of(process: u32) -> usize {
     let path = format!("/proc/{process}/status");
