@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use capmalloc::CapMalloc;
+use capmalloc::{CapMalloc, Limit, Stats};
 use common::address_space;
 use common::child::{Child, is_child};
 use common::resident;
@@ -48,7 +48,7 @@ fn greet<T>(mut program: Command, look: impl FnOnce(u32) -> T) -> T {
 fn a_small_program_runs_in_64_mib_of_addresses() {
     let mut program = example("hello");
     // SAFETY: one system call, which is allowed between a fork and an exec.
-    unsafe { program.pre_exec(|| limit_addresses(64 * MIB)) };
+    unsafe { program.pre_exec(|| address_space::limit(64 * MIB)) };
     greet(program, |_| ());
 }
 
@@ -61,15 +61,6 @@ fn a_small_program_is_resident_little_more_than_on_the_systems_allocator() {
     // Code that was not optimised is several times as long, and is resident as well.
     if !cfg!(debug_assertions) {
         assert!(own.0 < system.0 + 512 * KIB, "{own:?}, {system:?}");
-    }
-}
-
-fn limit_addresses(bytes: usize) -> std::io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: bytes as u64, rlim_max: bytes as u64 };
-    // SAFETY: the limit is a valid one.
-    match unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
     }
 }
 
@@ -132,7 +123,7 @@ fn in_want(test: impl FnOnce()) {
         Child::new().succeed();
         return;
     }
-    limit_addresses(address_space::used_bytes() + 100 * MIB).expect("a lower limit");
+    address_space::limit(address_space::used_bytes() + 100 * MIB).expect("a lower limit");
     test();
     capmalloc::check();
 }
@@ -228,5 +219,147 @@ fn collections_that_can_fail_do_so_in_peace() {
         }
         assert!(list.len() * size_of::<u64>() > 30 * MIB, "{} numbers", list.len());
         assert!(list.iter().all(|number| *number == 7));
+    });
+}
+
+/// Runs `test` in a process of its own, where nothing goes back but for a limit's sake.
+fn under_limits_of_our_own(test: impl FnOnce()) {
+    if is_child() {
+        test();
+        capmalloc::check();
+    } else {
+        Child::new().and("CAPMALLOC_DECAY_MS", "-1").succeed();
+    }
+}
+
+/// Takes blocks of each size until `limit` refuses, and holds that this is told and passes again.
+fn reach(limit: Limit, held_bytes: fn(&Stats) -> usize, refusals: fn(&Stats) -> usize) {
+    for size in SIZES {
+        capmalloc::trim();
+        let before = capmalloc::stats();
+        let limit_bytes = held_bytes(&before) + 60 * MIB;
+        capmalloc::set_limit(limit, Some(limit_bytes));
+        assert_eq!(capmalloc::limit(limit), Some(limit_bytes));
+        let chain = Chain::exhausting(size);
+        // The figures take memory too, a segment at most.
+        capmalloc::set_limit(limit, None);
+        let full = capmalloc::stats();
+        assert!(held_bytes(&full) <= limit_bytes + 5 * MIB, "{size}: {full}");
+        // The last segment may not fit, nor the last block and its descriptors.
+        assert!(chain.bytes() > 45 * MIB, "{} bytes in blocks of {size}", chain.bytes());
+        assert!(refusals(&full) > refusals(&before), "{size}: {full}");
+        assert!(full.last_refused_bytes > 0, "{size}: {full}");
+        capmalloc::check();
+        // As much can be had again as was freed.
+        capmalloc::set_limit(limit, Some(limit_bytes));
+        let count = chain.count;
+        chain.release();
+        let again = Chain::exhausting(size);
+        assert!(again.count >= count * 98 / 100, "{} of {count} blocks of {size}", again.count);
+        again.release();
+        capmalloc::set_limit(limit, None);
+        // Without the limit there is more.
+        let before = refusals(&capmalloc::stats());
+        drop(Vec::<u8>::with_capacity(100 * MIB));
+        assert_eq!(refusals(&capmalloc::stats()), before);
+    }
+}
+
+#[test]
+fn a_limit_on_address_space_refuses_tells_and_is_recovered_from() {
+    under_limits_of_our_own(|| {
+        reach(
+            Limit::AddressSpace,
+            |stats| stats.mapped_bytes,
+            |stats| stats.address_space_refusals,
+        );
+        assert_eq!(capmalloc::stats().hard_limit_refusals, 0, "{}", capmalloc::stats());
+    });
+}
+
+#[test]
+fn a_hard_limit_on_resident_memory_refuses_tells_and_is_recovered_from() {
+    under_limits_of_our_own(|| {
+        reach(Limit::ResidentHard, |stats| stats.resident_bytes, |stats| stats.hard_limit_refusals);
+        assert_eq!(capmalloc::stats().address_space_refusals, 0, "{}", capmalloc::stats());
+    });
+}
+
+/// Blocks of every small size, 20 MiB in all.
+fn small_blocks() -> Vec<Vec<u8>> {
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let mut total_bytes = 0;
+    while total_bytes < 20 * MIB {
+        let size = 16 + total_bytes % 2000;
+        blocks.push(vec![blocks.len() as u8; size]);
+        total_bytes += size;
+    }
+    blocks
+}
+
+#[test]
+fn a_soft_limit_refuses_nothing_and_trims_once_each_time_it_is_passed() {
+    under_limits_of_our_own(|| {
+        // All of it is dirty then, and less than what is allowed.
+        drop(small_blocks());
+        let idle_bytes = capmalloc::stats().resident_bytes;
+        assert!(idle_bytes > 15 * MIB, "{}", capmalloc::stats());
+        capmalloc::set_limit(Limit::ResidentSoft, Some(idle_bytes + 8 * MIB));
+        assert_eq!(capmalloc::stats().soft_limit_trims, 0);
+        for passed in 1..=3 {
+            drop(small_blocks());
+            // Too long for what lies dirty, and alone below the limit.
+            let large: Vec<Vec<u8>> = (0..11).map(|_| vec![3_u8; 2 * MIB]).collect();
+            let stats = capmalloc::stats();
+            assert_eq!(stats.soft_limit_trims, passed, "{stats}");
+            assert!(stats.dirty_bytes < 8 * MIB, "what was free went first: {stats}");
+            assert_eq!(stats.hard_limit_refusals + stats.address_space_refusals, 0, "{stats}");
+            drop(large);
+            // It speaks again only once memory has been below it.
+            capmalloc::trim();
+        }
+        let live: Vec<Vec<u8>> = (0..30).map(|_| vec![4_u8; 2 * MIB]).collect();
+        let above = capmalloc::stats();
+        let more: Vec<Vec<u8>> = (0..30).map(|_| vec![5_u8; MIB]).collect();
+        let further = capmalloc::stats();
+        assert!(above.soft_limit_trims > 3, "{above}");
+        assert_eq!(further.soft_limit_trims, above.soft_limit_trims, "what lives is no news");
+        drop((live, more));
+    });
+}
+
+/// Allocates until refused, checks and frees half, and so on, beside others who do the same.
+fn swing(seed: u8) {
+    for round in 0..6 {
+        let mut blocks: Vec<Box<[u8]>> = Vec::with_capacity(4000);
+        let size = SIZES[(seed as usize + round) % 4];
+        while blocks.len() < blocks.capacity() {
+            let mut block: Vec<u8> = Vec::new();
+            if block.try_reserve_exact(size).is_err() {
+                break;
+            }
+            block.resize(size, seed);
+            blocks.push(block.into_boxed_slice());
+        }
+        let is_whole = |block: &[u8]| block.iter().all(|byte| *byte == seed);
+        assert!(blocks.iter().all(|block| is_whole(block)), "a block was overwritten");
+    }
+}
+
+#[test]
+fn threads_that_meet_the_limits_together_are_refused_and_lose_nothing() {
+    under_limits_of_our_own(|| {
+        // The threads' lists have room first: what is refused is blocks.
+        let before = capmalloc::stats();
+        capmalloc::set_limit(Limit::ResidentHard, Some(before.resident_bytes + 40 * MIB));
+        capmalloc::set_limit(Limit::AddressSpace, Some(before.mapped_bytes + 80 * MIB));
+        capmalloc::set_limit(Limit::ResidentSoft, Some(before.resident_bytes + 30 * MIB));
+        let threads: Vec<_> = (1..=8).map(|seed| std::thread::spawn(move || swing(seed))).collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("no byte is lost"));
+        let stats = capmalloc::stats();
+        assert!(stats.hard_limit_refusals > 0 && stats.soft_limit_trims > 0, "{stats}");
+        capmalloc::trim();
+        let stats = capmalloc::stats();
+        assert!(stats.resident_bytes < before.resident_bytes + MIB, "{before}\n{stats}");
     });
 }
