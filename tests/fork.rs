@@ -8,17 +8,31 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use capmalloc::CapMalloc;
 use common::child::{Child, is_child};
+use common::tasks;
 
 #[global_allocator]
 static GLOBAL: CapMalloc = CapMalloc::new();
 
-const FORKS: usize = 60;
-const BUSY_THREADS: u64 = 4;
+/// Forks of each test, unless the variable says otherwise.
+const FORKS: usize = 30;
+const FORKS_VARIABLE: &str = "CAPMALLOC_TEST_FORKS";
+
+const BUSY_THREADS: u64 = 8;
+
+/// A child that is not done after so many seconds hangs, and is ended by a signal.
+const CHILD_SECONDS: u32 = 60;
 
 /// Statuses by which a forked child says what went wrong.
 const FINE: i32 = 0;
 const OTHER_THREADS_COUNTED: i32 = 3;
 const PAGES_LOST: i32 = 4;
+const NO_BACKGROUND: i32 = 5;
+
+/// How many forks a test makes: `CAPMALLOC_TEST_FORKS=10000 cargo test --release --test fork`.
+fn forks() -> usize {
+    let forks = std::env::var(FORKS_VARIABLE).ok();
+    forks.map_or(FORKS, |forks| forks.parse().expect("a number of forks"))
+}
 
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
@@ -55,6 +69,8 @@ fn status_of_fork(work: impl FnOnce() -> i32) -> i32 {
     let process = unsafe { libc::fork() };
     assert!(process >= 0, "a fork");
     if process == 0 {
+        // SAFETY: sets this process's own clock, whose signal ends it.
+        unsafe { libc::alarm(CHILD_SECONDS) };
         let status = work();
         // SAFETY: ends the child without a look at what belongs to the parent's threads.
         unsafe { libc::_exit(status) };
@@ -62,6 +78,8 @@ fn status_of_fork(work: impl FnOnce() -> i32) -> i32 {
     let mut status = 0;
     // SAFETY: waits for the child just made; the place for its status is ours.
     assert_eq!(unsafe { libc::waitpid(process, &mut status, 0) }, process);
+    let is_hanging = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGALRM;
+    assert!(!is_hanging, "the forked child hung for {CHILD_SECONDS} seconds");
     assert!(libc::WIFEXITED(status), "the forked child died: {status:#x}");
     libc::WEXITSTATUS(status)
 }
@@ -83,7 +101,7 @@ fn beside_busy_threads(settings: &[(&str, &str)], test: impl FnOnce()) {
 #[test]
 fn a_child_frees_what_it_inherited_and_allocates_at_once() {
     beside_busy_threads(&[], || {
-        for _ in 0..FORKS {
+        for _ in 0..forks() {
             let inherited = some_blocks();
             let status = status_of_fork(|| {
                 inherited.iter().enumerate().for_each(|(index, block)| {
@@ -101,7 +119,7 @@ fn a_child_frees_what_it_inherited_and_allocates_at_once() {
 #[test]
 fn a_childs_first_allocation_may_be_a_new_threads() {
     beside_busy_threads(&[], || {
-        for _ in 0..FORKS {
+        for _ in 0..forks() {
             let status = status_of_fork(|| {
                 let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(some_blocks)).collect();
                 let own = some_blocks();
@@ -120,11 +138,40 @@ fn a_childs_first_allocation_may_be_a_new_threads() {
 #[test]
 fn pages_that_the_parent_was_giving_back_are_the_childs_to_give_back() {
     beside_busy_threads(&[("CAPMALLOC_DECAY_MS", "0")], || {
-        for _ in 0..FORKS {
+        for _ in 0..forks() {
             let status = status_of_fork(|| {
                 capmalloc::trim();
                 capmalloc::check();
                 if capmalloc::stats().dirty_bytes == 0 { FINE } else { PAGES_LOST }
+            });
+            assert_eq!(status, FINE);
+        }
+    });
+}
+
+/// Waits, within the seconds that a child has, for what the background thread is to do.
+fn wait_for(mut is_done: impl FnMut() -> bool) {
+    while !is_done() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_child_has_a_background_thread_of_its_own() {
+    let settings = [("CAPMALLOC_BACKGROUND", "1"), ("CAPMALLOC_DECAY_MS", "20")];
+    beside_busy_threads(&settings, || {
+        for _ in 0..forks() / 3 {
+            assert!(tasks::background().is_some(), "the parent keeps its own");
+            let status = status_of_fork(|| {
+                drop(some_blocks());
+                drop(vec![1_u8; 1 << 20]);
+                if tasks::background().is_none() {
+                    return NO_BACKGROUND;
+                }
+                // Nothing here allocates from now on, but for the figures.
+                wait_for(|| capmalloc::stats().dirty_bytes < 64 << 10);
+                capmalloc::check();
+                FINE
             });
             assert_eq!(status, FINE);
         }
