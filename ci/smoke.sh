@@ -5,3 +5,4 @@ cd "$(dirname "$0")/.."
 
 cargo run --release --example job_server -- --quick
 cargo bench --bench throughput -- --test
+cargo bench --bench fragmentation -- --test

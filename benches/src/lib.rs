@@ -10,13 +10,15 @@
 //! - [`paths`]: the table of paths whose instructions are counted;
 //! - [`measurement`]: one row taken once on one peer;
 //! - [`summary`]: the rows measured interleaved, as one table of ratios;
-//! - [`arguments`]: what the command line of a bench asks for.
+//! - [`arguments`]: what the command line of a bench asks for;
+//! - [`fragmentation`]: the bench of memory, which has whole processes of its own for each figure.
 //!
 //! To add an allocator, add one line to the `peers!` call in [`peers`]. To add
 //! a measurement, write a workload and add one entry to [`rows::ROWS`].
 
 pub mod arguments;
 mod block;
+pub mod fragmentation;
 pub mod measurement;
 pub mod paths;
 pub mod peers;

@@ -84,6 +84,14 @@ macro_rules! peers {
                     $(Self::$marker => workload.open::<$marker>(scale),)+
                 }
             }
+
+            /// The peer as the global allocator of a process that chose it when it started.
+            #[must_use]
+            pub fn global(self) -> &'static dyn GlobalAlloc {
+                match self {
+                    $(Self::$marker => $marker::allocator(),)+
+                }
+            }
         }
 
         $(
