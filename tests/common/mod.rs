@@ -7,7 +7,6 @@ pub(crate) mod address_space;
 pub(crate) mod block;
 pub(crate) mod child;
 pub(crate) mod fork;
-
 pub(crate) mod herd;
 pub(crate) mod load;
 pub(crate) mod pattern;
