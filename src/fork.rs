@@ -49,7 +49,10 @@ impl<S: PageSource> Allocator<S> {
         let has_orphans = caches.has_orphans();
         drop(caches);
         self.decay().note_child();
-        self.has_orphans().store(has_orphans || self.page_heap().is_purging(), Relaxed);
+        self.has_orphans().store(has_orphans, Relaxed);
+        // At once, while there is one thread: later, spans on their way back to the kernel could be
+        // another thread's of this process as well.
+        self.page_heap().adopt_purging();
     }
 
     /// Takes over what threads that the fork left behind had in hand, if there is anything.
@@ -64,7 +67,6 @@ impl<S: PageSource> Allocator<S> {
     fn adopt_orphans_slow(&self) {
         // Relaxed: the orphans are found under the registry's lock; this only saves taking it.
         self.has_orphans().store(false, Relaxed);
-        self.page_heap().adopt_purging();
         loop {
             let Some(orphan) = self.caches().lock().take_orphan() else { break };
             // SAFETY: just taken off the registry; its owner was another thread of the parent.

@@ -4,6 +4,7 @@ mod balance;
 mod block;
 mod faults;
 mod faulty_source;
+mod forks;
 mod limits;
 mod model;
 mod page_map;

@@ -113,11 +113,6 @@ impl<S: PageSource> PageHeap<S> {
         }
     }
 
-    /// Whether spans are on their way back to the kernel.
-    pub(crate) fn is_purging(&self) -> bool {
-        self.spans.lock().purging != Pages::ZERO
-    }
-
     fn purge_span(&self, span: SpanPtr) -> bool {
         // SAFETY: the span is marked as purging, so its pages are free and stay so until
         // `finish_purge`; `start_purge` trimmed it to the source's granularity.

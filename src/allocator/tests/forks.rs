@@ -1,0 +1,81 @@
+//! What a forked child makes of what its parent's other threads had in hand.
+
+use core::ptr::NonNull;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use super::{Block, PageSource, TestSource, ThreadSlot, finish, layout, timeless};
+
+const LARGE: usize = 200 << 10;
+
+/// A source of which one purge never returns, as that of a thread that stayed with the parent, or
+/// takes until it is told.
+struct SlowSource {
+    inner: TestSource,
+    loses_one: AtomicBool,
+    holds_one: AtomicBool,
+    held: Barrier,
+}
+
+// SAFETY: all memory is the inner source's, which keeps the contract.
+unsafe impl PageSource for SlowSource {
+    fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        self.inner.map(bytes, align)
+    }
+
+    unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.inner.unmap(base, bytes) };
+    }
+
+    unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> bool {
+        if self.loses_one.swap(false, SeqCst) {
+            resume_unwind(Box::new("stays with the parent"));
+        }
+        if self.holds_one.swap(false, SeqCst) {
+            self.held.wait();
+            self.held.wait();
+        }
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.inner.purge(base, bytes) }
+    }
+}
+
+#[test]
+fn a_child_takes_over_what_its_parent_was_purging_and_not_what_it_purges_itself() {
+    let heap = timeless(
+        SlowSource {
+            inner: TestSource::new(),
+            loses_one: AtomicBool::new(false),
+            holds_one: AtomicBool::new(false),
+            held: Barrier::new(2),
+        },
+        1,
+    );
+    let source = heap.page_heap().source().inner();
+    let slots = [ThreadSlot::new(), ThreadSlot::new()];
+    let mut large: Vec<_> =
+        (0..4).map(|_| Block::alloc(&heap, &slots[0], layout(LARGE, 1), 1).unwrap()).collect();
+
+    large.remove(0).dealloc(&heap, &slots[0]);
+    source.loses_one.store(true, SeqCst);
+    assert!(catch_unwind(AssertUnwindSafe(|| heap.page_heap().purge_dirty())).is_err());
+    heap.note_child(&slots[0]);
+
+    // Not beside the first, with which it would be joined.
+    large.remove(1).dealloc(&heap, &slots[0]);
+    source.holds_one.store(true, SeqCst);
+    let small = std::thread::scope(|scope| {
+        let purge = scope.spawn(|| heap.page_heap().purge_dirty());
+        source.held.wait();
+        let small = Block::alloc(&heap, &slots[1], layout(100, 1), 1);
+        source.held.wait();
+        assert_eq!(purge.join().unwrap(), 2 * LARGE, "the parent's is dirty, and purged too");
+        small.unwrap()
+    });
+    heap.check();
+    small.dealloc(&heap, &slots[1]);
+    large.into_iter().for_each(|block| block.dealloc(&heap, &slots[0]));
+    finish(&heap, &slots);
+}
