@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::hooks::Notices;
+use crate::hooks::{HooksAside, Notices};
 use crate::limits::Limits;
 use crate::lock::RanksAside;
 use crate::page_source::PageSource;
@@ -139,9 +139,11 @@ impl<S: PageSource> CountedSource<S> {
 }
 
 /// Calls into a source, which may be a program's own: it may use other heaps, and must not unwind.
+///
+/// What it allocates from the global heap tells no hooks: this heap's locks may be held.
 #[inline]
 fn call<T>(source_call: impl FnOnce() -> T) -> T {
-    let _aside = RanksAside::new();
+    let _aside = (RanksAside::new(), HooksAside::new());
     let unwinding = AbortOnUnwind;
     let answer = source_call();
     core::mem::forget(unwinding);

@@ -6,13 +6,14 @@ mod common;
 use std::alloc::{GlobalAlloc as _, Layout};
 use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt as _;
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
 use capmalloc::hooks::{self, Event, HookId, LimitReached, Response};
-use capmalloc::{CapMalloc, Limit};
+use capmalloc::{CapMalloc, Heap, Limit, OsPages, PageSource};
 use common::child::{Child, is_child};
 use common::worker::Worker;
 
@@ -636,6 +637,53 @@ fn a_forked_child_has_the_hooks() {
             }
         });
         assert!(hooks::remove(kept), "the child removed its own");
+    });
+}
+
+/// Pages of the operating system, from a source that uses the global heap as it maps them.
+struct Trimming;
+
+// SAFETY: all memory is the operating system's, which keeps the contract.
+unsafe impl PageSource for Trimming {
+    fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        capmalloc::trim();
+        OsPages.map(bytes, align)
+    }
+
+    unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { OsPages.unmap(base, bytes) };
+    }
+
+    unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { OsPages.purge(base, bytes) }
+    }
+}
+
+#[test]
+fn what_a_page_source_causes_is_told_when_its_heap_has_no_lock() {
+    static HEAP: OnceLock<Heap<Trimming>> = OnceLock::new();
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    alone(|| {
+        let heap = HEAP.get_or_init(|| Heap::with_source(Trimming).expect("a heap"));
+        // A hook that waits for its own thread's lock would do so for ever.
+        // SAFETY: it only starts a clock, whose signal ends this process.
+        unsafe { libc::alarm(60) };
+        hooks::add(|_: &Event| {
+            count_in(&CALLS);
+            heap.trim();
+            assert!(heap.alloc(layout(3 * MIB)).is_some());
+            in_fork(|| heap.alloc(layout(100)).is_some());
+        });
+        for size in [100, 100_000, 3 * MIB] {
+            let before = CALLS.load(Relaxed);
+            assert!(heap.alloc(layout(size)).is_some());
+            assert_eq!(CALLS.load(Relaxed), before, "a heap of one's own tells nothing");
+            capmalloc::set_limit(Limit::ResidentSoft, None);
+            assert!(CALLS.load(Relaxed) > before, "{size}");
+        }
+        heap.check();
     });
 }
 

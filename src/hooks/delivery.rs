@@ -9,7 +9,7 @@ use crate::os::ErrnoKept;
 use crate::unwind;
 
 std::thread_local! {
-    /// Whether this thread is in a hook. Constant and without a destructor.
+    /// Whether this thread is in a hook, or where none may run. Constant and without a destructor.
     static IS_IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -45,6 +45,28 @@ impl Registry {
             let response = (entry.hook)(event);
             wants_retry | (response == Response::Retry)
         })
+    }
+}
+
+/// Keeps hooks from running on this thread while it lives.
+///
+/// For calls out of a heap, into a page source: the thread has locks of that heap, and hooks are
+/// promised none, so that they may use every heap, and fork.
+#[derive(Debug)]
+pub(crate) struct HooksAside {
+    was_in_hook: bool,
+}
+
+impl HooksAside {
+    #[inline]
+    pub(crate) fn new() -> HooksAside {
+        HooksAside { was_in_hook: IS_IN_HOOK.replace(true) }
+    }
+}
+
+impl Drop for HooksAside {
+    fn drop(&mut self) {
+        IS_IN_HOOK.set(self.was_in_hook);
     }
 }
 

@@ -45,9 +45,9 @@
 //! - It must not panic: that ends the program with a message.
 //! - With [`Config::background`](crate::Config::background) it may run on the thread that this
 //!   starts, which has a small stack of 256 KiB, a low priority and all signals blocked.
-//! - Threads that are within an arena policy or about to end run no hooks, nor do those that go
-//!   without a cache because the system has no more keys to tell of a thread's end. What they cause
-//!   is told by others, but for their failed allocations.
+//! - Threads that are within an arena policy or a page source or about to end run no hooks, nor do
+//!   those that go without a cache because the system has no more keys to tell of a thread's end.
+//!   What they cause is told by others, or later, but for their failed allocations.
 //!
 //! While there are no hooks nothing is noted. At most 64 events wait to be told; where more happen,
 //! the oldest are dropped, and [`Event::Missed`] says how many.
@@ -61,6 +61,7 @@ mod registry;
 
 pub use crate::global::hooks::{add, remove};
 pub use crate::limits::LimitReached;
+pub(crate) use delivery::HooksAside;
 pub use event::{Event, Response};
 pub(crate) use notices::{Notices, end_request};
 pub use registry::HookId;
