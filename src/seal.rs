@@ -9,7 +9,10 @@
 //!
 //! A seal ends when its slab's last block is freed, or by `thaw`.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use crate::allocator::Allocator;
+use crate::arena::ARENAS_MAX;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 use crate::thread_cache::ThreadSlot;
@@ -21,7 +24,8 @@ impl<S: PageSource> Allocator<S> {
         // In this order, so that blocks on their way through caches and depots are in slabs again
         // and no batch of them is handed out after the seal.
         let trimmed = self.trim(slot);
-        self.for_each_open_bin(|bin| {
+        self.has_seals().store(true, Relaxed);
+        self.for_each_bin(|bin| {
             bin.seal();
         });
         trimmed
@@ -29,16 +33,17 @@ impl<S: PageSource> Allocator<S> {
 
     /// Ends all seals; answers the bytes of the slabs that had one.
     pub(crate) fn thaw(&self) -> usize {
+        self.has_seals().store(false, Relaxed);
         let mut thawed_bytes = 0;
-        self.for_each_open_bin(|bin| {
-            thawed_bytes += bin.thaw() * bin.class.shape().pages().bytes()
-        });
+        self.for_each_bin(|bin| thawed_bytes += bin.thaw() * bin.class.shape().pages().bytes());
         thawed_bytes
     }
 
-    fn for_each_open_bin(&self, mut visit: impl FnMut(&crate::arena::BinContext<'_, S>)) {
-        // From the last to the first, for a lower cap moves slabs that way: none is passed over.
-        for arena in (0..self.arenas().open()).rev() {
+    fn for_each_bin(&self, mut visit: impl FnMut(&crate::arena::BinContext<'_, S>)) {
+        // From the last to the first, for a lower cap moves slabs that way; and closed ones too,
+        // for their slabs may just be on their way: none is passed over.
+        let records = (0..ARENAS_MAX).take_while(|&arena| self.arenas().get(arena).is_some());
+        for arena in (0..records.count()).rev() {
             for class in SizeClass::all() {
                 if let Some(bin) = self.bin(arena, class) {
                     visit(&bin);

@@ -55,6 +55,8 @@ pub(crate) struct Allocator<S> {
     soft_limit_trims: AtomicUsize,
     /// Whether this is a forked child that still has caches of its parent's other threads.
     has_orphans: AtomicBool,
+    /// Whether there may be sealed slabs, so that a flush has to look for them.
+    has_seals: AtomicBool,
     /// Null for the default; else a record in the metadata that holds the reference.
     policy: AtomicPtr<PolicyRef>,
 }
@@ -125,6 +127,7 @@ impl<S: PageSource> Allocator<S> {
             huge: Huge::new(),
             soft_limit_trims: AtomicUsize::new(0),
             has_orphans: AtomicBool::new(false),
+            has_seals: AtomicBool::new(false),
             policy: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -192,6 +195,10 @@ impl<S: PageSource> Allocator<S> {
 
     pub(crate) fn has_orphans(&self) -> &AtomicBool {
         &self.has_orphans
+    }
+
+    pub(crate) fn has_seals(&self) -> &AtomicBool {
+        &self.has_seals
     }
 
     pub(crate) fn magazines(&self) -> Magazines<'_, S> {

@@ -1,6 +1,7 @@
 //! The slow paths of small allocations: refill, flush, and threads without a cache.
 
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Allocator, abort_over};
 use crate::arena::{BinContext, Refill};
@@ -203,7 +204,10 @@ impl<S: PageSource> Allocator<S> {
         // producer and a consumer it travels back.
         let slab = self.slab_of(*first, class);
         let slab = slab.unwrap_or_else(|misuse| abort_over(misuse, *first, class.block_bytes()));
-        let is_sealed = |block: &*mut u8| self.slab_of(*block, class).is_ok_and(Slab::is_sealed);
+        // Relaxed: who seals slabs drained the caches before, and those at work may miss it.
+        let has_seals = self.has_seals.load(Relaxed);
+        let is_sealed =
+            |block: &*mut u8| has_seals && self.slab_of(*block, class).is_ok_and(Slab::is_sealed);
         let is_stocked =
             self.bin(slab.arena(), class).is_some_and(|bin| bin.stock(blocks, is_sealed));
         if !is_stocked {

@@ -10,6 +10,7 @@ mod model;
 mod page_map;
 mod policies;
 mod routes;
+mod seals;
 mod slots;
 mod threads;
 

@@ -150,7 +150,8 @@ impl<S: PageSource> BinContext<'_, S> {
         is_sealed: impl FnMut(&*mut u8) -> bool,
     ) -> bool {
         let (mut state, _) = self.lock();
-        if state.is_closed || (state.slabs.has_sealed() && blocks.iter().any(is_sealed)) {
+        // Blocks of other arenas may be sealed where this one's slabs are not.
+        if state.is_closed || blocks.iter().any(is_sealed) {
             return false;
         }
         state.counts.flushes += 1;

@@ -47,10 +47,6 @@ impl SlabLists {
         self.first[level as usize].map(Slab::from_span)
     }
 
-    pub(super) fn has_sealed(&self) -> bool {
-        self.occupied & (1 << SEALED) != 0
-    }
-
     pub(super) fn link(&mut self, slab: Slab, level: usize) {
         let span = slab.span();
         let first = self.first[level];

@@ -74,6 +74,19 @@ fn a_depot_takes_no_block_of_a_sealed_slab_and_others_as_before() {
 }
 
 #[test]
+fn a_depot_takes_no_block_of_another_arenas_sealed_slab() {
+    let world = World::with_open(2);
+    let class = class_of(BLOCK_BYTES);
+    let sealed = world.take(1, class, 64);
+    assert_eq!(world.bin(1, class).seal(), 1);
+    let fresh = world.take(0, class, 10);
+    let is_sealed = |block: &*mut u8| world.is_sealed(*block, class);
+    assert!(!world.bin(0, class).stock(&[&fresh[..], &sealed[..1]].concat(), is_sealed));
+    assert_eq!(world.depot_blocks(0, class), 0);
+    world.put_back(class, &[&fresh[..], &sealed[..]].concat());
+}
+
+#[test]
 fn pages_freed_inside_a_sealed_slab_go_back_and_are_counted() {
     let world = World::with_open(1);
     // Nine pages, two blocks.
