@@ -118,7 +118,7 @@ impl<S: PageSource> CountedSource<S> {
     }
 
     pub(crate) fn granularity_bytes(&self) -> usize {
-        self.source.granularity_bytes()
+        call(|| self.source.granularity_bytes())
     }
 
     pub(crate) fn mapped_bytes(&self) -> usize {
@@ -142,7 +142,7 @@ impl<S: PageSource> CountedSource<S> {
 ///
 /// What it allocates from the global heap tells no hooks: this heap's locks may be held.
 #[inline]
-fn call<T>(source_call: impl FnOnce() -> T) -> T {
+pub(crate) fn call<T>(source_call: impl FnOnce() -> T) -> T {
     let _aside = (RanksAside::new(), HooksAside::new());
     let unwinding = AbortOnUnwind;
     let answer = source_call();

@@ -50,9 +50,10 @@ macro_rules! forward {
 /// that. A heap asks for mappings of 64 KiB and of some hundred KiB for its records, for 4 MiB at a
 /// multiple of 4 MiB for its blocks, and for one mapping for each allocation of more than 2 MiB.
 ///
-/// No method may call into the heap that it serves, nor make or drop a [`Heap`](crate::Heap) or a
-/// [`FixedRegion`](crate::FixedRegion). They may use the global allocator, and heaps that are older
-/// than the one that they serve. A method that panics ends the program.
+/// No method may call into the heap that it serves, nor fork, nor make or drop a
+/// [`Heap`](crate::Heap) or a [`FixedRegion`](crate::FixedRegion). They may use the global
+/// allocator, and heaps that are older than the one that they serve; no [hook](crate::hooks) runs
+/// meanwhile. A method that panics ends the program.
 ///
 /// A heap is taken through a fork with all of its locks, but knows of none in its source. A source
 /// with a lock, which another thread may hold at that moment, needs handlers of its own, or its

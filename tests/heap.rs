@@ -4,6 +4,8 @@
 mod common;
 
 use std::alloc::Layout;
+use std::os::unix::process::ExitStatusExt as _;
+use std::panic::AssertUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -254,4 +256,109 @@ fn a_source_may_use_an_older_heap_and_the_global_allocator() {
     assert!(notes >= 8, "{notes} mappings were noted");
     free(&heap, blocks);
     drop(heap);
+}
+
+/// Pages of the operating system, until the method of this name is called.
+struct Panicking(&'static str, AtomicBool);
+
+impl Panicking {
+    fn enter(&self, method: &str) {
+        assert!(self.0 != method || !self.1.load(Relaxed), "{method}");
+    }
+}
+
+// SAFETY: all memory is the operating system's, which keeps the contract.
+unsafe impl PageSource for Panicking {
+    fn map(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        self.enter("map");
+        OsPages.map(bytes, align)
+    }
+
+    unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
+        self.enter("unmap");
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { OsPages.unmap(base, bytes) };
+    }
+
+    unsafe fn purge(&self, base: NonNull<u8>, bytes: usize) -> bool {
+        self.enter("purge");
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { OsPages.purge(base, bytes) }
+    }
+
+    unsafe fn remap(&self, base: NonNull<u8>, old: usize, new: usize) -> Option<NonNull<u8>> {
+        self.enter("remap");
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { OsPages.remap(base, old, new) }
+    }
+
+    fn granularity_bytes(&self) -> usize {
+        self.enter("granularity_bytes");
+        OsPages.granularity_bytes()
+    }
+}
+
+/// Holds that `work`, run in a process of its own, is ended over a page source's panic.
+fn aborts(work: impl FnOnce()) {
+    if is_child() {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the limit is a valid one. Nobody wants the core of a process that dies on purpose.
+        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+        return work();
+    }
+    let ending = Child::new().end();
+    assert_eq!(ending.status.signal(), Some(libc::SIGABRT), "{ending}");
+    assert!(ending.complaints.contains("capmalloc: a page source panicked"), "{ending}");
+}
+
+/// Calls `misuse` with a heap whose source panics in one method, and catches what it can: a panic
+/// that came out of the heap would end nothing.
+fn with_panicking(method: &'static str, misuse: impl FnOnce(Heap<Panicking>)) {
+    aborts(|| {
+        let heap = Heap::with_source(Panicking(method, AtomicBool::new(false))).expect("a heap");
+        // Something of each kind that a method can be called for.
+        let large = heap.alloc(layout(100_000)).expect("memory");
+        let _kept = heap.alloc(layout(100_000)).expect("memory");
+        // SAFETY: the block was just handed out for this layout.
+        unsafe { heap.dealloc(large, layout(100_000)) };
+        heap.source().1.store(true, Relaxed);
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| misuse(heap)));
+    });
+}
+
+#[test]
+fn a_page_source_that_panics_as_it_maps() {
+    with_panicking("map", |heap| assert!(heap.alloc(layout(3 << 20)).is_none()));
+}
+
+#[test]
+fn a_page_source_that_panics_as_it_purges() {
+    with_panicking("purge", |heap| assert_eq!(heap.trim().total_bytes(), 0));
+}
+
+#[test]
+fn a_page_source_that_panics_as_it_is_asked_for_its_unit() {
+    with_panicking("granularity_bytes", |heap| assert_eq!(heap.trim().total_bytes(), 0));
+}
+
+#[test]
+fn a_page_source_that_panics_as_it_moves_a_mapping() {
+    with_panicking("remap", |heap| {
+        let block = heap.alloc(layout(3 << 20)).expect("memory");
+        // SAFETY: the block was just handed out for this layout.
+        assert!(unsafe { heap.realloc(block, layout(3 << 20), 5 << 20) }.is_none());
+    });
+}
+
+#[test]
+fn a_page_source_that_panics_as_it_unmaps() {
+    with_panicking("unmap", drop);
+}
+
+#[test]
+fn a_page_source_that_panics_as_its_heap_is_made() {
+    aborts(|| {
+        let source = Panicking("map", AtomicBool::new(true));
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| Heap::with_source(source)));
+    });
 }

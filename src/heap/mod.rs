@@ -25,6 +25,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU8;
 
 use crate::allocator::Allocator;
+use crate::counted_source;
 use crate::decay::DEFAULT_DECAY_MILLISECONDS;
 use crate::global;
 use crate::lock::{Mutex, rank};
@@ -168,7 +169,8 @@ impl<S: PageSource> Heap<S> {
         const { assert!(align_of::<Shared<S>>() <= PAGE_BYTES) };
         global::watch_forks();
         let bytes = Self::OWN_BYTES;
-        let place = source.map(bytes, PAGE_BYTES).ok_or(HeapError::NoMemory { bytes })?;
+        let place = counted_source::call(|| source.map(bytes, PAGE_BYTES));
+        let place = place.ok_or(HeapError::NoMemory { bytes })?;
         let shared = place.cast::<Shared<S>>();
         // SAFETY: the source just mapped zeroed memory of this size and alignment for us alone;
         // every field is written, or zeros are its value.
@@ -230,7 +232,7 @@ impl<S: PageSource> Drop for Heap<S> {
         // anything to drop. The memory was mapped by `with_source` with this size.
         unsafe {
             let source = core::ptr::from_ref(allocator.page_heap().source().inner()).read();
-            source.unmap(self.shared.cast(), Self::OWN_BYTES);
+            counted_source::call(|| source.unmap(self.shared.cast(), Self::OWN_BYTES));
         }
     }
 }
