@@ -9,7 +9,6 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::allocator::Allocator;
-use crate::decay::Decay;
 use crate::os::{clock, futex, thread};
 use crate::page_source::PageSource;
 
@@ -22,7 +21,8 @@ const RUNNING: u32 = 2;
 /// The thread sleeps until it is woken.
 const ASLEEP: u32 = 3;
 
-/// The longest that the thread sleeps through a change of the decay time.
+/// The longest that the thread sleeps through: other heaps have times of their own, and the global
+/// one's may change meanwhile.
 const NAP_MAX_MILLISECONDS: u64 = 500;
 
 /// What the background thread is doing; the word it sleeps on.
@@ -81,18 +81,24 @@ impl Background {
         after_period: impl Fn(),
     ) -> ! {
         thread::lower_priority();
+        let mut slept = 0;
         loop {
-            // Where nothing decays there may be something to do once the setting changes, of
-            // which the next slow path after that gives notice.
-            let is_over = sleep_for_a_period(heap.decay());
-            let is_more_due = is_over && {
-                let now = clock::coarse_milliseconds();
-                let began_at = heap.decay().begin_period(now);
-                let is_more_due = heap.end_period(began_at);
-                let is_more_due = end_others(now) || is_more_due;
-                after_period();
-                is_more_due
-            };
+            // Where the global heap's memory does not decay, that of others may all the same.
+            let period = heap.decay().period_milliseconds();
+            let left = period.map_or(NAP_MAX_MILLISECONDS, |period| period.saturating_sub(slept));
+            let nap = left.min(NAP_MAX_MILLISECONDS);
+            thread::sleep_milliseconds(nap);
+            slept += nap;
+            let now = clock::coarse_milliseconds();
+            let is_own_due = period.is_some_and(|period| {
+                if slept < period {
+                    return true;
+                }
+                slept = 0;
+                heap.end_period(heap.decay().begin_period(now))
+            });
+            let is_more_due = end_others(now) || is_own_due;
+            after_period();
             if !is_more_due {
                 self.sleep_while_idle(heap);
             }
@@ -112,19 +118,4 @@ impl Background {
             futex::wait(&self.0, ASLEEP);
         }
     }
-}
-
-/// Sleeps for a period, however long it comes to be meanwhile; `false` where nothing decays any
-/// more.
-fn sleep_for_a_period(decay: &Decay) -> bool {
-    let mut slept = 0;
-    while let Some(period) = decay.period_milliseconds() {
-        if slept >= period {
-            return true;
-        }
-        let nap = (period - slept).min(NAP_MAX_MILLISECONDS);
-        thread::sleep_milliseconds(nap);
-        slept += nap;
-    }
-    false
 }

@@ -185,10 +185,11 @@ fn the_time_may_change_while_the_background_thread_runs() {
 fn a_long_time_made_short_is_not_slept_through() {
     let an_hour = [("CAPMALLOC_BACKGROUND", "1"), ("CAPMALLOC_DECAY_MS", "3600000")];
     in_child(&an_hour, || {
-        drop((0..20).map(|_| large_block()).collect::<Vec<_>>());
+        // No more than may wait for a decay time whatever else is in use.
+        drop(large_block());
         waiting::until(|| tasks::background().ok_or("no background thread".into()));
         sleep(DECAY);
-        assert!(dirty_bytes() > 15 * MIB, "{}", capmalloc::stats());
+        assert!(dirty_bytes() > MIB / 2, "{}", capmalloc::stats());
         capmalloc::set_decay(Some(DECAY));
         freed_pages_go(|| ());
     });

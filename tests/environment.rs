@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::alloc::Layout;
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
-use capmalloc::CapMalloc;
+use capmalloc::{CapMalloc, Heap};
 use common::block::Block;
 use common::child::{Child, Ending, is_child, tell};
 use common::worker::Worker;
@@ -256,4 +258,29 @@ fn a_program_confined_to_one_processor_has_one_arena() {
     let ending = child.succeed();
     is_quiet(&ending);
     assert_eq!((ending.value("cap"), ending.value("arenas")), ("1", "1"));
+}
+
+#[test]
+fn the_background_thread_serves_heaps_where_the_global_one_keeps_its_memory() {
+    const BYTES: usize = 100_000;
+    if !is_child() {
+        let settings = [("CAPMALLOC_DECAY_MS", "-1"), ("CAPMALLOC_BACKGROUND", "1")];
+        Child::with_settings(&settings).succeed();
+        return;
+    }
+    let heap = Heap::new().expect("a heap");
+    heap.set_decay(Some(Duration::from_millis(50)));
+    let layout = Layout::from_size_align(BYTES, 8).expect("a layout");
+    let blocks = [(); 4].map(|()| heap.alloc(layout).expect("memory"));
+    // One stays, and with it the segment.
+    // SAFETY: all were handed out for this layout, and these are given up.
+    blocks[1..].iter().for_each(|block| unsafe { heap.dealloc(*block, layout) });
+    // Nothing here comes by a slow path of that heap, nor does a look at its figures.
+    for _ in 0..6000 {
+        if heap.stats().dirty_bytes == 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("nobody ended the periods of an idle heap");
 }
