@@ -134,6 +134,9 @@ pub fn trim_arena(arena: usize) -> Option<Trimmed> {
 /// its children, and a free writes to none of the old pages either. So what a worker adds to the
 /// memory of all is what it allocates.
 ///
+/// A block that one thread frees and takes again at once comes from its cache, and so from the page
+/// that it had just used.
+///
 /// The price is that holes stay unused: a slab is sealed until its last block is freed, or until
 /// [`thaw`]. Call it once, last before the first fork, while other threads do nothing: blocks in
 /// the caches of threads that are at work this moment may lie on old pages.
