@@ -171,8 +171,7 @@ fn the_time_may_change_while_the_background_thread_runs() {
         capmalloc::set_decay(None);
         freed_pages_stay();
         capmalloc::set_decay(Some(DECAY));
-        // Its notice of the change; from then on the program may be idle.
-        come_by();
+        // The program is idle from here on.
         freed_pages_go(|| ());
         capmalloc::set_decay(Some(Duration::ZERO));
         drop((0..20).map(|_| large_block()).collect::<Vec<_>>());

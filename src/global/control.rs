@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{HEAP, SLOT, hooks, prepare};
+use super::{HEAP, SLOT, hooks, poke_background, prepare};
 use crate::arena::ArenaMaxError;
 use crate::config::Config;
 use crate::decay::{duration_of, milliseconds_of};
@@ -66,6 +66,8 @@ pub fn decay() -> Option<Duration> {
 pub fn set_decay(time: Option<Duration>) {
     SLOT.with(|slot| prepare(slot, &Config::new()));
     HEAP.decay().set_milliseconds(milliseconds_of(time));
+    // It may sleep because nothing decayed until now.
+    SLOT.with(poke_background);
 }
 
 /// A limit in bytes, if it is set.
