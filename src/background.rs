@@ -84,19 +84,19 @@ impl Background {
         let mut slept = 0;
         loop {
             // Where the global heap's memory does not decay, that of others may all the same.
-            let period = heap.decay().period_milliseconds();
-            let left = period.map_or(NAP_MAX_MILLISECONDS, |period| period.saturating_sub(slept));
-            let nap = left.min(NAP_MAX_MILLISECONDS);
+            let period = heap.decay().period_milliseconds().unwrap_or(NAP_MAX_MILLISECONDS);
+            let nap = period.saturating_sub(slept).min(NAP_MAX_MILLISECONDS);
             thread::sleep_milliseconds(nap);
             slept += nap;
             let now = clock::coarse_milliseconds();
-            let is_own_due = period.is_some_and(|period| {
-                if slept < period {
-                    return true;
+            // Asked anew, for the time may have changed during the nap.
+            let is_own_due = match heap.decay().period_milliseconds() {
+                Some(period) if slept < period => true,
+                period => {
+                    slept = 0;
+                    period.is_some() && heap.end_period(heap.decay().begin_period(now))
                 }
-                slept = 0;
-                heap.end_period(heap.decay().begin_period(now))
-            });
+            };
             let is_more_due = end_others(now) || is_own_due;
             after_period();
             if !is_more_due {

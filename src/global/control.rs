@@ -176,7 +176,9 @@ pub fn thaw() -> usize {
 /// Each is exact while no other thread allocates. While others do, figures of different structures
 /// are moments apart, and differences between them are bounded below by zero.
 ///
-/// Collecting them costs the allocations' fast path nothing, and itself a look at every slab.
+/// Collecting them costs the allocations' fast path nothing, and itself a look at every slab. The
+/// lists within are allocated: at a limit that refuses them the program ends, as it does with any
+/// `Vec`. A hook is told what it needs there by its event.
 #[must_use]
 pub fn stats() -> Stats {
     HEAP.stats()
