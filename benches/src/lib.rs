@@ -12,6 +12,7 @@
 //! - [`summary`]: the rows measured interleaved, as one table of ratios;
 //! - [`arguments`]: what the command line of a bench asks for;
 //! - [`fragmentation`]: the bench of memory, which has whole processes of its own for each figure.
+//! - [`report`]: what the bench of memory measured, for a person to read.
 //!
 //! To add an allocator, add one line to the `peers!` call in [`peers`]. To add
 //! a measurement, write a workload and add one entry to [`rows::ROWS`].
@@ -23,6 +24,7 @@ pub mod measurement;
 pub mod paths;
 pub mod peers;
 mod random;
+pub mod report;
 pub mod rows;
 mod statistics;
 pub mod summary;
