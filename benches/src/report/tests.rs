@@ -4,9 +4,7 @@ mod figures;
 mod odd;
 mod pages;
 
-use super::results::{
-    ContenderResult, FORMAT_VERSION, Machine, Report, Run, Sample, WorkloadResult,
-};
+use super::results::{ContenderResult, FORMAT_VERSION, Machine, Report, Run, WorkloadResult};
 
 const MIB: u64 = 1 << 20;
 
