@@ -95,6 +95,15 @@ impl WorkloadResult {
         best(self.complete(), metric)
     }
 
+    /// Whether a contender is the best in this figure, and another one is not.
+    pub(super) fn is_best(&self, contender: &ContenderResult, metric: &Metric) -> bool {
+        let Some((_, best)) = self.best(metric) else { return false };
+        let is_other = |one: &ContenderResult| one.median(metric).is_some_and(|it| it != best);
+        contender.is_complete()
+            && contender.median(metric) == Some(best)
+            && self.complete().any(is_other)
+    }
+
     /// Whether anything is to be told in this figure.
     pub(super) fn tells(&self, metric: &Metric) -> bool {
         let mut values = self.contenders.iter().filter_map(|contender| contender.median(metric));

@@ -89,11 +89,10 @@ fn figure(workload: &WorkloadResult, contender: &ContenderResult, metric: &Metri
     let Some(statistic) = contender.statistic(metric) else { return Cell::new(NOTHING) };
     let text = |value| metric.unit.format(value);
     let (least, most) = (text(statistic.minimum), text(statistic.maximum));
-    let best = workload.best(metric).map(|(_, value)| value);
     Cell {
         text: text(statistic.median),
         range: (least != most).then(|| format!("{least}–{most}")),
-        is_best: contender.is_complete() && best == Some(statistic.median),
+        is_best: workload.is_best(contender, metric),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-/// Reads what [`render`] wrote.
+/// Reads a `report.json`.
 ///
 /// # Errors
 ///

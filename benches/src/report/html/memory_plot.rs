@@ -51,7 +51,8 @@ fn draw(
     palette: &Palette,
 ) -> Result<(), DrawingError> {
     let points = || lines.iter().flat_map(|(_, samples)| samples);
-    let end = points().map(|sample| bounded(sample.0)).fold(0.0, f64::max);
+    let times = points().map(|sample| bounded(sample.0));
+    let end = times.chain(live.iter().map(|point| point.0)).fold(0.0, f64::max);
     let held = points().map(|sample| bounded(sample.1));
     let most = held.chain(live.iter().map(|point| point.1)).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(area)

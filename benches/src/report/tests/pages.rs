@@ -77,6 +77,14 @@ fn odd_reports_are_well_formed_and_their_text_is_only_text() {
 }
 
 #[test]
+fn live_memory_may_be_told_for_longer_than_resident_memory() {
+    let mut contender = contender("glibc", None, &[10]);
+    let live = |at: f64| (at, f64::NAN, Some(1.0));
+    contender.runs[0].samples = vec![(0.0, 1.0, Some(1.0)), live(1e12), live(f64::MAX)];
+    check(&page(&report_of(vec![contender])));
+}
+
+#[test]
 fn the_best_of_a_column_and_ranges_stand_in_the_table() {
     let report = report_of(vec![
         contender("glibc", None, &[20, 30, 40]),
@@ -86,6 +94,8 @@ fn the_best_of_a_column_and_ranges_stand_in_the_table() {
     let best: Vec<String> =
         select(&page, "#w0 td.best").iter().map(|one| one.text().collect()).collect();
     assert!(best.contains(&"10.0".to_owned()) && !best.iter().any(|text| text.contains("30.0")));
+    // CPU times are all the same, so that none of them is the best.
+    assert!(!best.iter().any(|text| text.contains("1.00")), "{best:?}");
     let ranges: Vec<String> =
         select(&page, "#w0 td small").iter().map(|one| one.text().collect()).collect();
     assert!(ranges.contains(&"20.0–40.0".to_owned()), "{ranges:?}");
