@@ -201,10 +201,11 @@ pub(super) fn losses(losses: &[Loss]) -> Grid {
             format!("{} {}", loss.metric.with_unit(loss.best), loss.winner),
             worse,
             loss.better_peers.to_string(),
-            if loss.is_unclear { "no" } else { "yes" }.to_owned(),
+            if loss.is_unclear { "not clear" } else { "clear" }.to_owned(),
         ];
         texts.map(Cell::new).to_vec()
     };
-    let headings = ["workload", "figure", "capmalloc", "best", "worse by", "better ones", "clear"];
+    let headings =
+        ["workload", "figure", "capmalloc", "best", "worse by", "better ones", "is it so"];
     Grid { headings: headings.map(String::from).to_vec(), rows: losses.iter().map(row).collect() }
 }

@@ -1,7 +1,7 @@
 //! The report of the bench of memory: from what was measured to what a person reads.
 //!
-//! The harness fills in a [`Report`] and calls [`write`] and [`summary`]; while it measures it tells
-//! a [`Progress`] how far it is. Everything else is a function of the [`Report`]:
+//! The harness fills in a [`Report`] and calls [`write()`] and [`summary`]; while it measures it
+//! tells a [`Progress`] how far it is. Everything else is a function of the [`Report`]:
 //!
 //! - `results`: what was measured, and nothing else; `machine`: where;
 //! - `metrics`: the figures that are told, with their units and how they are measured;
