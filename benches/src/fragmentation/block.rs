@@ -1,8 +1,9 @@
 //! Blocks of the global allocator that know what they contain.
 
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ptr::NonNull;
 
+use super::ledger;
 use crate::random::Random;
 
 const PAGE_BYTES: usize = 4096;
@@ -33,19 +34,42 @@ impl Block {
         // SAFETY: callers ask for sizes from 1 to a few kilobytes.
         let pointer = unsafe { alloc(layout(size)) };
         let pointer = NonNull::new(pointer).expect("memory");
-        let block = Self { pointer, size: size as u32, seed: random.bits() as u32 };
-        for offset in block.offsets(fill) {
-            // SAFETY: the offset lies within the block.
-            unsafe { pointer.add(offset).write(block.byte(offset)) };
-        }
+        ledger::current().add_live(size);
+        let mut block = Self { pointer, size: size as u32, seed: random.bits() as u32 };
+        block.write(fill);
         block
     }
 
     /// Fills the whole of a block whose pages alone were written.
     pub(super) fn fill(&mut self) {
-        for offset in self.offsets(Fill::Whole) {
+        self.write(Fill::Whole);
+    }
+
+    /// Makes a filled block larger, and fills what is new of it.
+    pub(super) fn grow(&mut self, new_size: usize) {
+        let old_size = self.size();
+        assert!(new_size >= old_size, "it would not grow");
+        // SAFETY: allocated with this layout; the new size is not zero, for the old one is not.
+        let pointer = unsafe { realloc(self.pointer.as_ptr(), layout(old_size), new_size) };
+        self.pointer = NonNull::new(pointer).expect("memory");
+        self.size = new_size as u32;
+        ledger::current().add_live(new_size - old_size);
+        for offset in old_size..new_size {
             // SAFETY: the offset lies within the block.
             unsafe { self.pointer.add(offset).write(self.byte(offset)) };
+        }
+    }
+
+    fn write(&mut self, fill: Fill) {
+        let write = |offset: usize| {
+            // SAFETY: the offset lies within the block.
+            unsafe { self.pointer.add(offset).write(self.byte(offset)) };
+            true
+        };
+        // A loop of its own for either, which the compiler makes a fast one of where it can.
+        match fill {
+            Fill::Whole => (0..self.size()).for_each(|offset| _ = write(offset)),
+            Fill::Pages => _ = self.each_page(write),
         }
     }
 
@@ -66,15 +90,17 @@ impl Block {
             let found = unsafe { self.pointer.add(offset).read() };
             found == self.byte(offset)
         };
-        assert!(self.offsets(fill).all(is_kept), "{:p} was overwritten", self.pointer);
+        let is_whole = match fill {
+            Fill::Whole => (0..self.size()).fold(true, |all, offset| all & is_kept(offset)),
+            Fill::Pages => self.each_page(is_kept),
+        };
+        assert!(is_whole, "{:p} was overwritten", self.pointer);
     }
 
-    fn offsets(&self, fill: Fill) -> impl Iterator<Item = usize> + use<> {
-        let (size, step) = match fill {
-            Fill::Whole => (self.size(), 1),
-            Fill::Pages => (self.size(), PAGE_BYTES),
-        };
-        (0..size).step_by(step).chain(std::iter::once(size - 1))
+    /// Whether something is true of a byte of each page, and of the last one.
+    fn each_page(&self, is_true: impl Fn(usize) -> bool) -> bool {
+        let last = self.size() - 1;
+        (0..last).step_by(PAGE_BYTES).chain([last]).all(is_true)
     }
 
     fn byte(&self, offset: usize) -> u8 {
@@ -84,6 +110,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
+        ledger::current().subtract_live(self.size());
         // SAFETY: allocated with this layout, and its owner gives it up.
         unsafe { dealloc(self.pointer.as_ptr(), layout(self.size())) };
     }
@@ -109,6 +136,16 @@ mod tests {
             unsafe { block.pointer.write(!block.byte(0)) };
             let outcome = std::panic::catch_unwind(|| block.check(Fill::Pages));
             assert!(outcome.is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_block_grows_with_its_contents() {
+        let mut block = Block::new(100, Fill::Whole, &mut Random::new(2));
+        for size in [100, 101, 5000, 300_000] {
+            block.grow(size);
+            block.check(Fill::Whole);
+            assert_eq!(block.size(), size);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::ledger;
 use crate::peers::PeerId;
 
 /// The variable that names the peer which a process runs on; without it, the system's.
@@ -54,11 +55,20 @@ impl Dispatch {
     }
 }
 
+/// Counts an answer that is no memory.
+#[inline]
+fn noted(pointer: *mut u8) -> *mut u8 {
+    if pointer.is_null() {
+        ledger::current().note_refusal();
+    }
+    pointer
+}
+
 // SAFETY: every call of one process goes to one peer, with the promises of the caller.
 unsafe impl GlobalAlloc for Dispatch {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe { self.peer().alloc(layout) }
+        noted(unsafe { self.peer().alloc(layout) })
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -68,12 +78,12 @@ unsafe impl GlobalAlloc for Dispatch {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe { self.peer().alloc_zeroed(layout) }
+        noted(unsafe { self.peer().alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's promise; the block came from the same peer.
-        unsafe { self.peer().realloc(pointer, layout, new_size) }
+        noted(unsafe { self.peer().realloc(pointer, layout, new_size) })
     }
 }
 
@@ -96,5 +106,15 @@ mod tests {
             assert_eq!((block.read(), dispatch.choice.load(Relaxed)), (0, 0));
             dispatch.dealloc(block, layout);
         }
+    }
+
+    #[test]
+    fn what_is_refused_is_counted() {
+        let before = ledger::current().refused();
+        let dispatch = Dispatch::new();
+        let layout = Layout::from_size_align(isize::MAX as usize - 4096, 8).expect("a layout");
+        // SAFETY: a valid layout; nothing comes of it.
+        assert!(unsafe { dispatch.alloc(layout) }.is_null());
+        assert!(ledger::current().refused() > before);
     }
 }

@@ -1,119 +1,179 @@
-//! A process from outside: its memory over time, and the CPU time that it took.
+//! A process from outside: started, watched, and its figures collected.
 
-use std::fs::read_to_string;
 use std::io::{BufRead as _, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{scope, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::arguments::{MEASURE_FLAG, SMOKE_FLAG, STATS_FLAG};
+use super::arguments::{MEASURE_FLAG, QUICK_FLAG, SMOKE_FLAG, STATS_FLAG};
 use super::contenders::{Contender, FOREIGN_SETTINGS};
 use super::dispatch;
+use super::ledger::{self, Ledger, Phase, WatchedLedger};
+use super::memory;
 use super::rows::Row;
+use super::samples::{Sample, Samples};
+use super::scale::Scale;
 use super::stage::Told;
-use crate::workloads::Scale;
+use crate::report::Run;
 
-const SAMPLE_PAUSE: Duration = Duration::from_millis(5);
+const SAMPLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// What came of one load on one contender. Bytes are resident, in no file, and not on stacks.
-#[derive(Clone, Copy, Debug, Default)]
+/// What came of one load on one contender.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Observation {
+    pub(super) run: Run,
+    /// What the process told beyond the run's figures.
     pub(super) told: Told,
-    /// Mean until the process was at rest and measured.
-    pub(super) mean_bytes: f64,
-    /// Highest of the samples until then.
-    pub(super) peak_bytes: usize,
-    /// User and system time of the whole process.
-    pub(super) cpu: Duration,
+}
+
+/// How a run is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    pub(super) scale: Scale,
+    pub(super) is_stats_wanted: bool,
+}
+
+impl Manner {
+    /// A process that takes longer than this is ended: it hangs.
+    fn patience(self) -> Duration {
+        Duration::from_secs(self.scale.of(300, 90, 90))
+    }
 }
 
 /// Runs this program again for one measurement, and watches it.
 pub(super) fn observe(
     row: &Row,
     contender: &Contender,
-    scale: Scale,
-    is_stats_wanted: bool,
+    manner: Manner,
 ) -> Result<Observation, String> {
-    let failure = |cause: String| format!("{} of {}: {cause}", row.name, contender.name);
-    let mut child = command(row, contender, scale, is_stats_wanted)
+    let watched = WatchedLedger::new().map_err(|error| format!("no shared page: {error}"))?;
+    let mut child = command(row, contender, manner, &watched)
         .and_then(|mut command| command.spawn())
-        .map_err(|error| failure(error.to_string()))?;
+        .map_err(|error| format!("it did not start: {error}"))?;
     let stdout = child.stdout.take().expect("a pipe was asked for");
-    let (samples, told) = watch(child.id(), stdout);
-    let cpu = end(&child).map_err(failure)?;
-    let told = told.ok_or_else(|| failure("it did not tell what it held".into()))?;
-    let heap = |bytes: &usize| bytes.saturating_sub(told.stack_bytes);
-    let samples: Vec<usize> = samples.iter().map(heap).collect();
-    let mean_bytes = samples.iter().sum::<usize>() as f64 / samples.len().max(1) as f64;
-    let peak_bytes = samples.iter().copied().max().unwrap_or(0);
-    Ok(Observation { told, mean_bytes, peak_bytes, cpu })
+    let ledger = watched.ledger();
+    let (samples, told, is_late) = watch(&child, stdout, ledger, manner.patience());
+    let status = child.wait().map_err(|error| format!("it was not waited for: {error}"))?;
+    if is_late {
+        return Err(format!("it was not done within {} s", manner.patience().as_secs()));
+    }
+    if !status.success() {
+        return Err(ending(status));
+    }
+    let told = told.ok_or("it did not tell what it measured")?;
+    Ok(Observation { run: run(&told, samples, ledger), told })
 }
 
 fn command(
     row: &Row,
     contender: &Contender,
-    scale: Scale,
-    is_stats_wanted: bool,
+    manner: Manner,
+    watched: &WatchedLedger,
 ) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([MEASURE_FLAG, row.name, contender.name]).stdout(Stdio::piped());
-    command.args((scale == Scale::Smoke).then_some(SMOKE_FLAG));
-    command.args(is_stats_wanted.then_some(STATS_FLAG));
+    command.args([MEASURE_FLAG, row.name, &contender.name]).stdout(Stdio::piped());
+    command.args(manner.scale.of(None, Some(QUICK_FLAG), Some(SMOKE_FLAG)));
+    command.args(manner.is_stats_wanted.then_some(STATS_FLAG));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if FOREIGN_SETTINGS.iter().any(|start| text.starts_with(start)) {
             command.env_remove(&name);
         }
     }
-    command.envs(contender.settings.iter().copied());
+    command.envs(contender.settings());
     command.env(dispatch::VARIABLE, contender.peer.name());
+    command.env(ledger::VARIABLE, watched.name());
     Ok(command)
 }
 
-/// Samples the process until it tells what it holds; then lets it run on to its end.
-fn watch(process: u32, stdout: ChildStdout) -> (Vec<usize>, Option<Told>) {
-    let is_told = &AtomicBool::new(false);
+/// Samples the process until it has measured all; then lets it run on to its end.
+fn watch(
+    child: &Child,
+    stdout: ChildStdout,
+    ledger: &Ledger,
+    patience: Duration,
+) -> (Samples, Option<Told>, bool) {
+    let has_ended = &AtomicBool::new(false);
     scope(|scope| {
-        let sampler = scope.spawn(move || {
-            let mut samples = Vec::new();
-            while !is_told.load(Relaxed) {
-                samples.extend(anonymous_bytes(process));
-                sleep(SAMPLE_PAUSE);
-            }
-            samples
-        });
+        let sampler = scope.spawn(move || sample(child.id(), ledger, has_ended, patience));
         let mut output = BufReader::new(stdout);
         let told =
             output.by_ref().lines().map_while(Result::ok).find_map(|line| Told::parse(&line));
-        is_told.store(true, Relaxed);
         let _ = output.read_to_end(&mut Vec::new());
-        (sampler.join().expect("sampling does not panic"), told)
+        has_ended.store(true, Relaxed);
+        let (samples, is_late) = sampler.join().expect("sampling does not panic");
+        (samples, told, is_late)
     })
 }
 
-/// Resident bytes that lie in no file, as the kernel's counters have them.
-fn anonymous_bytes(process: u32) -> Option<usize> {
-    let text = read_to_string(format!("/proc/{process}/statm")).ok()?;
-    let mut pages = text.split(' ').skip(1).map(str::parse::<usize>);
-    let (resident, in_files) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    Some(resident.saturating_sub(in_files) * 4096)
-}
-
-/// Waits for the end, which must be a good one; answers the CPU time.
-fn end(child: &Child) -> Result<Duration, String> {
-    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: waits for a child of this process; both places are this function's own.
-    let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr()) };
-    if waited != child.id() as i32 || !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != 0 {
-        return Err(format!("it ended with status {status:#x}"));
+/// Looks until the end; a process that takes too long is killed, and `true` answered.
+fn sample(
+    process: u32,
+    ledger: &Ledger,
+    has_ended: &AtomicBool,
+    patience: Duration,
+) -> (Samples, bool) {
+    let (begun, mut samples) = (Instant::now(), Samples::default());
+    while !has_ended.load(Relaxed) {
+        // The phase before the figures: a figure of the idle time may count as one of the load,
+        // but none of the load is lost.
+        let phase = ledger.phase();
+        let is_of_interest = phase > Phase::Starting && phase < Phase::Measured;
+        if let Some(held_bytes) = is_of_interest.then(|| held_bytes(process, ledger)).flatten() {
+            let live_bytes = ledger.live_bytes();
+            samples.push(Sample { at: Instant::now(), phase, held_bytes, live_bytes });
+        }
+        if begun.elapsed() > patience {
+            // SAFETY: a child of this process that is not waited for yet.
+            unsafe { libc::kill(process as i32, libc::SIGKILL) };
+            return (samples, true);
+        }
+        sleep(SAMPLE_PAUSE);
     }
-    // SAFETY: zeroed, and written by the kernel.
-    let usage = unsafe { usage.assume_init() };
-    Ok(duration(usage.ru_utime) + duration(usage.ru_stime))
+    (samples, false)
 }
 
-fn duration(time: libc::timeval) -> Duration {
-    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+fn held_bytes(process: u32, ledger: &Ledger) -> Option<usize> {
+    let mut children = ledger.children().peekable();
+    if children.peek().is_none() {
+        return memory::anonymous_bytes_by_counters(process);
+    }
+    memory::family_bytes(std::iter::once(process).chain(children))
+}
+
+fn ending(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("it was ended by signal {signal}"),
+        (None, Some(code)) => format!("it ended with exit code {code}"),
+        (None, None) => format!("it ended with {status}"),
+    }
+}
+
+fn run(told: &Told, samples: Samples, ledger: &Ledger) -> Run {
+    let samples = samples.without_stacks(told.stack_bytes as usize);
+    let exact_bytes = told.final_bytes;
+    Run {
+        live_bytes: told.live_bytes,
+        floor_bytes: told.floor_bytes,
+        mean_bytes: samples.mean_bytes().map_or(exact_bytes, |bytes| bytes as u64),
+        peak_bytes: (samples.peak_bytes() as u64).max(exact_bytes),
+        final_bytes: exact_bytes,
+        idle_bytes: Some(told.idle_bytes),
+        trimmed_bytes: told.trimmed_bytes,
+        cpu_seconds: told.cpu_seconds,
+        operations: told.operations,
+        wall_seconds: told.wall_seconds,
+        p50_us: told.p50_us,
+        p99_us: told.p99_us,
+        p999_us: told.p999_us,
+        minor_faults: told.minor_faults,
+        madvise_calls: told.madvise_calls,
+        waited_percent: told.waited_percent,
+        samples: samples.thinned(),
+        occupancy: told.occupancy.clone(),
+        failed_allocations: ledger.refused(),
+    }
 }

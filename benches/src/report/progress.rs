@@ -75,6 +75,11 @@ impl Progress {
         }
     }
 
+    /// Prints what is to stay on standard output, with the display out of the way meanwhile.
+    pub fn print(&self, text: &str) {
+        self.bar.suspend(|| println!("{text}"));
+    }
+
     /// Takes the display away.
     pub fn finish(self) {
         self.bar.finish_and_clear();

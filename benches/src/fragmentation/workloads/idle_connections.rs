@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fragmentation::block::{Block, Fill};
 use crate::fragmentation::herd::Herd;
+use crate::fragmentation::meter::Meter;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
 
@@ -23,6 +24,7 @@ const PAUSE_MAX_MICROSECONDS: usize = 20_000;
 struct Connections {
     /// What each of them keeps.
     kept: Vec<Mutex<Vec<Block>>>,
+    meter: Arc<Meter>,
     /// Met when all have served, when all are to wake, and when all have served again.
     meeting: Barrier,
 }
@@ -38,19 +40,23 @@ pub(crate) fn mixed_connections(stage: &Stage) {
 }
 
 fn connect(stage: &Stage, is_mixed: bool) {
-    let threads = stage.scaled(1000, 20);
+    let threads = stage.scaled(1000, 250, 20);
     let connections = Arc::new(Connections {
         kept: (0..threads).map(|_| Mutex::default()).collect(),
+        meter: stage.meter(),
         meeting: Barrier::new(threads + 1),
     });
     let shared = Arc::clone(&connections);
     let herd = Herd::start(threads, move |number| live(number, &shared, is_mixed));
     connections.meeting.wait();
-    stage.rest(&herd, |show| {
-        for kept in &connections.kept {
-            kept.lock().expect("nobody panicked").iter().for_each(&mut *show);
-        }
-    });
+    stage.rest(
+        Some(&herd),
+        Some(&|show| {
+            for kept in &connections.kept {
+                kept.lock().expect("nobody panicked").iter().for_each(&mut *show);
+            }
+        }),
+    );
     connections.meeting.wait();
     herd.join();
 }
@@ -58,7 +64,7 @@ fn connect(stage: &Stage, is_mixed: bool) {
 fn live(number: usize, connections: &Connections, is_mixed: bool) {
     let mut random = Random::new(number as u64);
     for _ in 0..ROUNDS {
-        serve(&mut random, &connections.kept[number]);
+        connections.meter.time(|| serve(&mut random, &connections.kept[number]));
         if is_mixed {
             let pause = random.below(PAUSE_MAX_MICROSECONDS);
             sleep(Duration::from_micros(pause as u64));

@@ -13,18 +13,19 @@ const THREADS: usize = 64;
 const ROUNDS: usize = 20;
 
 pub(crate) fn idle_workers(stage: &Stage) {
-    let blocks_per_round = stage.scaled(4000, 100);
+    let blocks_per_round = stage.scaled(4000, 500, 100);
+    let meter = stage.meter();
     // Met when all are done, and when all may go.
     let meeting = Arc::new(Barrier::new(THREADS + 1));
     let shared = Arc::clone(&meeting);
     let herd = Herd::start(THREADS, move |number| {
         let mut random = Random::new(number as u64);
-        (0..ROUNDS).for_each(|_| work(blocks_per_round, &mut random));
+        (0..ROUNDS).for_each(|_| meter.time(|| work(blocks_per_round, &mut random)));
         shared.wait();
         shared.wait();
     });
     meeting.wait();
-    stage.rest(&herd, |_| {});
+    stage.rest(Some(&herd), Some(&|_| {}));
     meeting.wait();
     herd.join();
 }

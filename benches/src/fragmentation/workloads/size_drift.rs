@@ -13,6 +13,7 @@ const PHASES: usize = 12;
 
 /// Of all threads together, in one phase.
 const PHASE_BYTES: usize = 200 << 20;
+const QUICK_PHASE_BYTES: usize = 24 << 20;
 const SMOKE_PHASE_BYTES: usize = 2 << 20;
 
 const SURVIVORS_PER_HUNDRED: usize = 5;
@@ -22,18 +23,19 @@ const FIRST_SIZES: RangeInclusive<usize> = 16..=64;
 const GROWTH: f64 = 32.0;
 
 pub(crate) fn size_drift(stage: &Stage) {
-    let bytes = stage.scaled(PHASE_BYTES, SMOKE_PHASE_BYTES) / THREADS;
+    let bytes = stage.scaled(PHASE_BYTES, QUICK_PHASE_BYTES, SMOKE_PHASE_BYTES) / THREADS;
     let kept: Arc<Vec<Mutex<Vec<Block>>>> =
         Arc::new((0..THREADS).map(|_| Mutex::default()).collect());
     // Met after each phase, when all are done, and when all may go.
     let meeting = Arc::new(Barrier::new(THREADS));
     let ends = Arc::new(Barrier::new(THREADS + 1));
     let shared = (Arc::clone(&kept), Arc::clone(&meeting), Arc::clone(&ends));
+    let meter = stage.meter();
     let herd = Herd::start(THREADS, move |number| {
         let (kept, meeting, ends) = &shared;
         let mut random = Random::new(number as u64);
         for phase in 0..PHASES {
-            let survivors = drift(phase, bytes, &mut random);
+            let survivors = meter.time(|| drift(phase, bytes, &mut random));
             kept[number].lock().expect("nobody panicked").extend(survivors);
             meeting.wait();
         }
@@ -44,11 +46,14 @@ pub(crate) fn size_drift(stage: &Stage) {
         });
     });
     ends.wait();
-    stage.rest(&herd, |show| {
-        for kept in kept.iter() {
-            kept.lock().expect("nobody panicked").iter().for_each(&mut *show);
-        }
-    });
+    stage.rest(
+        Some(&herd),
+        Some(&|show| {
+            for kept in kept.iter() {
+                kept.lock().expect("nobody panicked").iter().for_each(&mut *show);
+            }
+        }),
+    );
     ends.wait();
     herd.join();
 }
