@@ -27,7 +27,7 @@ impl Comparison {
     pub(super) fn run(&self) -> Result<(), String> {
         let mut report = self.empty_report();
         self.write(&report)?;
-        println!("{}", legend(self.rounds));
+        println!("{}", legend(self.rounds, self.manner.scale));
         let runs = self.rows.len() * self.contenders.len() * self.rounds;
         let mut progress = Progress::new(runs);
         for row in &self.rows {

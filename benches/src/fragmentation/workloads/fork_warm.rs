@@ -83,7 +83,7 @@ impl Family {
         let child = unsafe { libc::fork() };
         assert!(child >= 0, "child {number}: {}", std::io::Error::last_os_error());
         if child == 0 {
-            end_with_parent();
+            ledger::end_with_parent();
             // A panic must not lead the child on into what the parent does next.
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             if outcome.is_err() {
@@ -124,10 +124,4 @@ impl Drop for Family {
             }
         }
     }
-}
-
-/// Has the kernel end this process when its parent ends, whatever way.
-fn end_with_parent() {
-    // SAFETY: takes a number and no pointer.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
