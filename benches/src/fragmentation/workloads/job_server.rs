@@ -14,10 +14,10 @@ use crate::fragmentation::stage::Stage;
 use crate::random::Random;
 
 /// What a processor can serve in about half of its time.
-const REQUESTS_PER_SECOND_AND_CPU: usize = 1000;
+const REQUESTS_PER_SECOND_AND_CPU: usize = 1500;
 
 /// What a thread can serve at most, with its waits, and still be free most of the time.
-const REQUESTS_PER_SECOND_AND_THREAD: usize = 80;
+const REQUESTS_PER_SECOND_AND_THREAD: usize = 120;
 
 /// A request as a parser leaves it: many small values, some texts, a few long ones.
 const VALUES: (usize, RangeInclusive<usize>) = (320, 16..=256);
