@@ -23,3 +23,29 @@ pub(crate) fn replay<E: std::fmt::Display>(
     }
     stage.rest(None, None);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::fragmentation::contenders::Contender;
+    use crate::fragmentation::scale::Scale;
+
+    #[test]
+    fn what_a_trace_has_live_is_seen_outside() {
+        const BYTES: usize = 1 << 40;
+        let contender = Contender::from_name("glibc").expect("it exists");
+        let stage = Stage::new(Scale::Smoke, contender, false);
+        let mut seen_bytes = 0;
+        replay(&stage, |live_bytes| {
+            live_bytes.fetch_add(BYTES, Relaxed);
+            seen_bytes = ledger::current().live_bytes();
+            live_bytes.fetch_sub(BYTES, Relaxed);
+            Ok::<(), String>(())
+        });
+        // Other tests may have blocks live.
+        assert!((BYTES..BYTES * 2).contains(&seen_bytes), "{seen_bytes}");
+        assert_eq!(stage.meter().latency().map(|latency| latency.operations), Some(1));
+    }
+}
