@@ -54,6 +54,26 @@ impl<P: Peer> Drop for Block<P> {
     }
 }
 
+/// The pages that the kernel gives memory in.
+const PAGE_BYTES: usize = 4096;
+
+/// Writes the first byte of a block and of each further page, as a program that fills the block
+/// would: memory that the kernel has to bring first is paid for.
+///
+/// # Safety
+///
+/// The block is live, has `size_bytes` bytes, at least one, and is the caller's.
+#[inline(always)]
+pub(crate) unsafe fn touch(block: *mut u8, size_bytes: usize) {
+    let mut offset = 0;
+    while offset < size_bytes {
+        // SAFETY: The offset lies in the block, which is the caller's. The write is volatile
+        // because nothing reads the byte back.
+        unsafe { block.add(offset).write_volatile(1) };
+        offset += PAGE_BYTES;
+    }
+}
+
 /// Stops the bench; kept out of line so that the check costs one branch.
 #[cold]
 #[inline(never)]

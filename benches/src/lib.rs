@@ -2,7 +2,7 @@
 //!
 //! Every allocator runs the same generic workload code and is called the way
 //! a program with a `#[global_allocator]` calls it: through a function that is
-//! never inlined. The layers are
+//! never inlined, and compiled in the program that measures. The layers are
 //!
 //! - [`peers`]: which allocators are compared, and how each is called;
 //! - [`workloads`]: what is done with an allocator, one small module each;
@@ -14,7 +14,7 @@
 //! - [`fragmentation`]: the bench of memory, which has whole processes of its own for each figure.
 //! - [`report`]: what the bench of memory measured, for a person to read.
 //!
-//! To add an allocator, add one line to the `peers!` call in [`peers`]. To add
+//! To add an allocator, add one line to `every_peer!` in [`peers`]. To add
 //! a measurement, write a workload and add one entry to [`rows::ROWS`].
 
 pub mod arguments;
@@ -29,4 +29,7 @@ pub mod rows;
 mod statistics;
 pub mod summary;
 mod table;
+#[cfg(test)]
+mod test_peers;
+mod threads;
 pub mod workloads;

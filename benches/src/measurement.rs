@@ -5,7 +5,7 @@ use std::fs::{read_dir, read_to_string};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::peers::PeerId;
+use crate::peers::{Open, PeerId};
 use crate::rows::Row;
 use crate::workloads::Scale;
 
@@ -24,10 +24,10 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// Measures one row on one peer, once, in this process.
+    /// Measures one row on one peer, once, in this process, which opens work by `open`.
     #[must_use]
-    pub fn take(row: &Row, peer: PeerId) -> Self {
-        let mut run = (row.open)(peer, Scale::Full);
+    pub fn take(row: &Row, peer: PeerId, open: Open) -> Self {
+        let mut run = open(peer, &row.work, Scale::Full);
         if row.warm_up_iterations > 0 {
             run.run(row.warm_up_iterations);
         }

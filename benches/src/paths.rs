@@ -3,8 +3,7 @@
 //! A count is not a time: it knows nothing of caches, of branches guessed wrong, or of other
 //! threads. But it is the same each time, so that one instruction more on a fast path shows.
 
-use crate::peers::PeerId;
-use crate::workloads::{Burst, Growth, LayoutPair, Pair, Release, Replacement, Run, Scale};
+use crate::workloads::{Burst, Growth, Pair, Release, Replacement, Work};
 
 /// One path through an allocator.
 #[derive(Debug)]
@@ -15,8 +14,8 @@ pub struct Path {
     pub operations_per_iteration: u64,
     /// How many iterations are enough for what happens only now and then to happen many times.
     pub iterations: u64,
-    /// Prepares the path's work on a peer.
-    pub open: fn(PeerId) -> Box<dyn Run>,
+    /// What is done.
+    pub work: Work,
 }
 
 const BURST_BLOCKS: usize = 1000;
@@ -24,56 +23,43 @@ const BURST_BLOCKS: usize = 1000;
 /// Every path, in the order in which they are printed.
 pub static PATHS: &[Path] = &[
     // One allocation and one free.
-    Path { name: "pair_8", open: |peer| pair(peer, 8), ..PAIR },
-    Path { name: "pair_48", open: |peer| pair(peer, 48), ..PAIR },
-    Path { name: "pair_1024", open: |peer| pair(peer, 1024), ..PAIR },
-    Path { name: "pair_64_aligned_64", open: |peer| layout_pair(peer, 64, 64, false), ..PAIR },
-    Path { name: "pair_4096_zeroed", open: |peer| layout_pair(peer, 4096, 8, true), ..PAIR },
+    pair("pair_8", Pair::of(8)),
+    pair("pair_48", Pair::of(48)),
+    pair("pair_1024", Pair::of(1024)),
+    pair("pair_64_aligned_64", Pair::aligned(64, 64)),
+    pair("pair_4096_zeroed", Pair::zeroed(4096)),
     // One free and one allocation, of 8 bytes to 2 KiB, among 4096 blocks.
     Path {
         name: "replacement",
         operations_per_iteration: 1,
         // As many as there are random choices, so that each run makes all of them.
         iterations: 65_536,
-        open: |peer| peer.open(&Replacement { threads: 1 }, Scale::Full),
+        work: Work::Replacement(Replacement::small(1)),
     },
     // One allocation and one free, with up to 1000 blocks of 64 bytes live.
-    Path { name: "burst_64_fifo", open: |peer| burst(peer, Release::OldestFirst), ..BURST },
-    Path { name: "burst_64_lifo", open: |peer| burst(peer, Release::NewestFirst), ..BURST },
+    burst("burst_64_fifo", Release::OldestFirst),
+    burst("burst_64_lifo", Release::NewestFirst),
     // A vector's whole growth to 1 MiB.
     Path {
         name: "growth_1_mib",
         operations_per_iteration: 1,
         iterations: 50,
-        open: |peer| peer.open(&Growth { final_bytes: 1 << 20 }, Scale::Full),
+        work: Work::Growth(Growth { final_bytes: 1 << 20, is_filled: false }),
     },
 ];
 
-const PAIR: Path =
-    Path { name: "", operations_per_iteration: 1, iterations: 50_000, open: |peer| pair(peer, 1) };
-
-const BURST: Path = Path {
-    name: "",
-    operations_per_iteration: BURST_BLOCKS as u64,
-    iterations: 100,
-    open: |peer| burst(peer, Release::OldestFirst),
-};
-
-fn pair(peer: PeerId, size_bytes: usize) -> Box<dyn Run> {
-    peer.open(&Pair { size_bytes }, Scale::Full)
+const fn pair(name: &'static str, pair: Pair) -> Path {
+    Path { name, operations_per_iteration: 1, iterations: 50_000, work: Work::Pair(pair) }
 }
 
-fn layout_pair(
-    peer: PeerId,
-    size_bytes: usize,
-    align_bytes: usize,
-    is_zeroed: bool,
-) -> Box<dyn Run> {
-    peer.open(&LayoutPair { size_bytes, align_bytes, is_zeroed }, Scale::Full)
-}
-
-fn burst(peer: PeerId, release: Release) -> Box<dyn Run> {
-    peer.open(&Burst { blocks: BURST_BLOCKS, size_bytes: 64, release }, Scale::Full)
+const fn burst(name: &'static str, release: Release) -> Path {
+    let burst = Burst { blocks: BURST_BLOCKS, size_bytes: 64, release };
+    Path {
+        name,
+        operations_per_iteration: BURST_BLOCKS as u64,
+        iterations: 100,
+        work: Work::Burst(burst),
+    }
 }
 
 impl Path {
@@ -87,12 +73,14 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::PeerId;
+    use crate::workloads::Scale;
 
     #[test]
     fn every_path_runs_on_every_peer() {
         for path in PATHS {
             for &peer in PeerId::ALL {
-                (path.open)(peer).run(2);
+                crate::test_peers::open(peer, &path.work, Scale::Full).run(2);
             }
         }
     }

@@ -1,7 +1,10 @@
 //! The rows of the comparison: what is measured, how often, and to what end.
 
 use crate::peers::PeerId;
-use crate::workloads::{Burst, Handoff, Pair, Release, Replacement, Run, Scale, VecPush};
+use crate::workloads::{
+    Burst, Exchange, Growth, Handoff, Pair, Release, Replacement, Server, ShortThreads, VecPush,
+    Work,
+};
 
 /// One row of the comparison.
 #[derive(Debug)]
@@ -20,8 +23,8 @@ pub struct Row {
     pub measured_iterations: u64,
     /// What capmalloc is meant to reach in this row, if anything was set.
     pub target: Option<Target>,
-    /// Prepares this row's workload on a peer.
-    pub open: fn(PeerId, Scale) -> Box<dyn Run>,
+    /// What is done.
+    pub work: Work,
 }
 
 /// A bound on capmalloc's time, as a multiple of a peer's.
@@ -39,8 +42,20 @@ const FAST_PEERS: &[PeerId] = &[PeerId::Jemalloc, PeerId::Mimalloc];
 /// The final size of the vector of `vec_push_512mib`.
 const VEC_BYTES: usize = 512 << 20;
 
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
 /// Every row, in the order in which the rows are run and printed.
 pub static ROWS: &[Row] = &[
+    Row {
+        name: "pair_8",
+        operation: "alloc and free of 8 B",
+        operations_per_iteration: 1,
+        warm_up_iterations: 1_000_000,
+        measured_iterations: 20_000_000,
+        target: None,
+        work: Work::Pair(Pair::of(8)),
+    },
     Row {
         name: "pair_48",
         operation: "alloc and free of 48 B",
@@ -48,7 +63,16 @@ pub static ROWS: &[Row] = &[
         warm_up_iterations: 1_000_000,
         measured_iterations: 20_000_000,
         target: Some(Target { limit_ratio: 0.9, against: FAST_PEERS }),
-        open: |peer, scale| peer.open(&Pair { size_bytes: 48 }, scale),
+        work: Work::Pair(Pair::of(48)),
+    },
+    Row {
+        name: "pair_256",
+        operation: "alloc and free of 256 B",
+        operations_per_iteration: 1,
+        warm_up_iterations: 1_000_000,
+        measured_iterations: 20_000_000,
+        target: None,
+        work: Work::Pair(Pair::of(256)),
     },
     Row {
         name: "pair_1024",
@@ -57,25 +81,88 @@ pub static ROWS: &[Row] = &[
         warm_up_iterations: 1_000_000,
         measured_iterations: 20_000_000,
         target: None,
-        open: |peer, scale| peer.open(&Pair { size_bytes: 1024 }, scale),
+        work: Work::Pair(Pair::of(KIB)),
     },
     Row {
-        name: "replacement_1t",
-        operation: "free and alloc of 8 B to 2 KiB",
+        name: "pair_8k",
+        operation: "alloc and free of 8 KiB",
         operations_per_iteration: 1,
         warm_up_iterations: 500_000,
         measured_iterations: 5_000_000,
-        target: Some(Target { limit_ratio: 1.0, against: FAST_PEERS }),
-        open: |peer, scale| peer.open(&Replacement { threads: 1 }, scale),
+        target: None,
+        work: Work::Pair(Pair::of(8 * KIB)),
     },
     Row {
-        name: "replacement_2t",
-        operation: "the same on each of two threads",
+        name: "pair_32k",
+        operation: "alloc and free of 32 KiB",
         operations_per_iteration: 1,
-        warm_up_iterations: 500_000,
-        measured_iterations: 5_000_000,
-        target: Some(Target { limit_ratio: 1.0, against: FAST_PEERS }),
-        open: |peer, scale| peer.open(&Replacement { threads: 2 }, scale),
+        warm_up_iterations: 200_000,
+        measured_iterations: 2_000_000,
+        target: None,
+        work: Work::Pair(Pair::of(32 * KIB)),
+    },
+    Row {
+        name: "pair_128k",
+        operation: "alloc and free of 128 KiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 50_000,
+        measured_iterations: 500_000,
+        target: None,
+        work: Work::Pair(Pair::of(128 * KIB)),
+    },
+    Row {
+        name: "pair_4m",
+        operation: "alloc and free of 4 MiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 100,
+        measured_iterations: 1_000,
+        target: None,
+        work: Work::Pair(Pair::of(4 * MIB)),
+    },
+    Row {
+        name: "zeroed_64",
+        operation: "alloc_zeroed and free of 64 B",
+        operations_per_iteration: 1,
+        warm_up_iterations: 1_000_000,
+        measured_iterations: 20_000_000,
+        target: None,
+        work: Work::Pair(Pair::zeroed(64)),
+    },
+    Row {
+        name: "zeroed_4k",
+        operation: "alloc_zeroed and free of 4 KiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 200_000,
+        measured_iterations: 2_000_000,
+        target: None,
+        work: Work::Pair(Pair::zeroed(4 * KIB)),
+    },
+    Row {
+        name: "zeroed_1m",
+        operation: "alloc_zeroed and free of 1 MiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 200,
+        measured_iterations: 2_000,
+        target: None,
+        work: Work::Pair(Pair::zeroed(MIB)),
+    },
+    Row {
+        name: "aligned_64",
+        operation: "alloc and free of 256 B aligned to 64",
+        operations_per_iteration: 1,
+        warm_up_iterations: 1_000_000,
+        measured_iterations: 10_000_000,
+        target: None,
+        work: Work::Pair(Pair::aligned(256, 64)),
+    },
+    Row {
+        name: "aligned_4096",
+        operation: "alloc and free of 4 KiB aligned to 4 KiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 200_000,
+        measured_iterations: 2_000_000,
+        target: None,
+        work: Work::Pair(Pair::aligned(4 * KIB, 4 * KIB)),
     },
     Row {
         name: "burst_fifo_64",
@@ -84,7 +171,7 @@ pub static ROWS: &[Row] = &[
         warm_up_iterations: 100,
         measured_iterations: 1_000,
         target: None,
-        open: |peer, scale| peer.open(&burst(Release::OldestFirst), scale),
+        work: burst(10_000, 64, Release::OldestFirst),
     },
     Row {
         name: "burst_lifo_64",
@@ -93,7 +180,70 @@ pub static ROWS: &[Row] = &[
         warm_up_iterations: 100,
         measured_iterations: 1_000,
         target: None,
-        open: |peer, scale| peer.open(&burst(Release::NewestFirst), scale),
+        work: burst(10_000, 64, Release::NewestFirst),
+    },
+    Row {
+        name: "burst_fifo_1k",
+        operation: "alloc and free of 1 KiB, 1,000 live, oldest freed first",
+        operations_per_iteration: 1_000,
+        warm_up_iterations: 1_000,
+        measured_iterations: 10_000,
+        target: None,
+        work: burst(1_000, KIB, Release::OldestFirst),
+    },
+    Row {
+        name: "burst_lifo_1k",
+        operation: "alloc and free of 1 KiB, 1,000 live, newest freed first",
+        operations_per_iteration: 1_000,
+        warm_up_iterations: 1_000,
+        measured_iterations: 10_000,
+        target: None,
+        work: burst(1_000, KIB, Release::NewestFirst),
+    },
+    Row {
+        name: "replacement_1t",
+        operation: "free and alloc of 8 B to 2 KiB, 4,096 live",
+        operations_per_iteration: 1,
+        warm_up_iterations: 500_000,
+        measured_iterations: 5_000_000,
+        target: Some(Target { limit_ratio: 1.0, against: FAST_PEERS }),
+        work: Work::Replacement(Replacement::small(1)),
+    },
+    Row {
+        name: "replacement_2t",
+        operation: "the same on each of two threads",
+        operations_per_iteration: 1,
+        warm_up_iterations: 500_000,
+        measured_iterations: 5_000_000,
+        target: Some(Target { limit_ratio: 1.0, against: FAST_PEERS }),
+        work: Work::Replacement(Replacement::small(2)),
+    },
+    Row {
+        name: "mixed_25t",
+        operation: "free and alloc of 8 B to 32 KiB, 512 live, on each of 25 threads",
+        operations_per_iteration: 1,
+        warm_up_iterations: 20_000,
+        measured_iterations: 200_000,
+        target: None,
+        work: Work::Replacement(Replacement { threads: 25, slots: 512, size_max_bytes: 32 * KIB }),
+    },
+    Row {
+        name: "server_2t",
+        operation: "the same as replacement_2t, by fresh threads every 20,000",
+        operations_per_iteration: 1,
+        warm_up_iterations: 100_000,
+        measured_iterations: 1_000_000,
+        target: None,
+        work: Work::Server(SERVER),
+    },
+    Row {
+        name: "thread_start",
+        operation: "start and end of a thread that allocates 100 blocks",
+        operations_per_iteration: 4,
+        warm_up_iterations: 100,
+        measured_iterations: 1_000,
+        target: None,
+        work: Work::ShortThreads(ShortThreads { threads: 4, blocks: 100 }),
     },
     Row {
         name: "handoff_64",
@@ -102,7 +252,34 @@ pub static ROWS: &[Row] = &[
         warm_up_iterations: 500,
         measured_iterations: 5_000,
         target: None,
-        open: |peer, scale| peer.open(&HANDOFF, scale),
+        work: Work::Handoff(Handoff { batch_blocks: 1_024, size_bytes: 64 }),
+    },
+    Row {
+        name: "handoff_4t",
+        operation: "free and alloc of 8 B to 1 KiB on each of four threads, freed by any",
+        operations_per_iteration: 256,
+        warm_up_iterations: 1_000,
+        measured_iterations: 10_000,
+        target: None,
+        work: Work::Exchange(Exchange { threads: 4, batch_blocks: 256, size_max_bytes: KIB }),
+    },
+    Row {
+        name: "grow_4k",
+        operation: "a byte vector filled and doubled to 4 KiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 50_000,
+        measured_iterations: 500_000,
+        target: None,
+        work: Work::Growth(Growth { final_bytes: 4 * KIB, is_filled: true }),
+    },
+    Row {
+        name: "grow_1m",
+        operation: "a byte vector filled and doubled to 1 MiB",
+        operations_per_iteration: 1,
+        warm_up_iterations: 200,
+        measured_iterations: 2_000,
+        target: None,
+        work: Work::Growth(Growth { final_bytes: MIB, is_filled: true }),
     },
     Row {
         name: "vec_push_512mib",
@@ -111,17 +288,14 @@ pub static ROWS: &[Row] = &[
         warm_up_iterations: 0,
         measured_iterations: 1,
         target: Some(Target { limit_ratio: 1.0, against: &[PeerId::Glibc] }),
-        open: |peer, scale| {
-            let final_bytes = VEC_BYTES;
-            peer.open(&VecPush { final_bytes }, scale)
-        },
+        work: Work::VecPush(VecPush { final_bytes: VEC_BYTES }),
     },
 ];
 
-const HANDOFF: Handoff = Handoff { batch_blocks: 1_024, size_bytes: 64 };
+const SERVER: Server = Server { tables: Replacement::small(2), replacements_per_thread: 20_000 };
 
-const fn burst(release: Release) -> Burst {
-    Burst { blocks: 10_000, size_bytes: 64, release }
+const fn burst(blocks: usize, size_bytes: usize, release: Release) -> Work {
+    Work::Burst(Burst { blocks, size_bytes, release })
 }
 
 impl Row {
@@ -142,12 +316,13 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workloads::Scale;
 
     #[test]
     fn every_row_runs_on_every_peer() {
         for row in ROWS {
             for &peer in PeerId::ALL {
-                let mut run = (row.open)(peer, Scale::Smoke);
+                let mut run = crate::test_peers::open(peer, &row.work, Scale::Smoke);
                 run.run(1);
                 run.run(2);
             }

@@ -85,18 +85,32 @@ impl Verdict {
     }
 }
 
-/// Renders every row as one line of a table, and the count of targets met.
+/// The ratios to the fastest peer that rows are counted by.
+const COUNTED_RATIOS: [f64; 2] = [1.0, 0.85];
+
+/// Renders every row as one line of a table, and counts of targets met and of rows won.
 pub(crate) fn render(samples: &[RowSamples]) -> String {
     let mut lines = vec![header()];
     let (mut met, mut targets) = (0, 0);
+    let mut ratios = Vec::with_capacity(samples.len());
     for row_samples in samples {
         let outcome = row_samples.outcome();
         let verdict = row_samples.row.target.map(|target| outcome.verdict(target));
         targets += usize::from(verdict.is_some());
         met += usize::from(verdict.as_ref().is_some_and(Verdict::is_met));
         lines.push(cells(row_samples.row, &outcome, verdict.as_ref()));
+        ratios.push(outcome.ratio_to_best().1);
     }
-    format!("{}\n{met} of {targets} targets met\n", align(&lines))
+    format!("{}\n{met} of {targets} targets met\n{}", align(&lines), count_ratios(&ratios))
+}
+
+/// How many of the ratios are at most each of those that are counted, one line for each.
+fn count_ratios(ratios: &[f64]) -> String {
+    let line = |limit: f64| {
+        let count = ratios.iter().filter(|&&ratio| ratio <= limit).count();
+        format!("{count} of {} rows at most {limit:.2} x the fastest peer\n", ratios.len())
+    };
+    COUNTED_RATIOS.map(line).concat()
 }
 
 fn header() -> Vec<String> {
@@ -152,6 +166,9 @@ mod tests {
             PeerId::Jemalloc => jemalloc,
             PeerId::Mimalloc => mimalloc,
             PeerId::Capmalloc => capmalloc,
+            // Those that are not always there are never the fastest.
+            #[allow(unreachable_patterns)]
+            _ => 1000.0,
         };
         RowSamples {
             row: Row::from_name("pair_48").expect("the row exists"),
@@ -189,7 +206,16 @@ mod tests {
     #[test]
     fn the_targets_met_are_counted() {
         let text = render(&[pair_samples(1.0, 1.0, 1.0, 0.5), pair_samples(1.0, 1.0, 1.0, 1.0)]);
-        assert!(text.ends_with("1 of 2 targets met\n"), "{text}");
+        assert!(text.contains("\n1 of 2 targets met\n"), "{text}");
+    }
+
+    #[test]
+    fn rows_are_counted_by_their_ratio_to_the_fastest_peer() {
+        let samples = [1.0, 0.85, 0.84, 1.01].map(|it| pair_samples(2.0, 1.0, 3.0, it));
+        let text = render(&samples);
+        let counts = "\n3 of 4 rows at most 1.00 x the fastest peer\n\
+                      2 of 4 rows at most 0.85 x the fastest peer\n";
+        assert!(text.ends_with(counts), "{text}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use std::process::ExitCode;
 
 use capmalloc_benches::paths::{PATHS, Path};
 use capmalloc_benches::peers::PeerId;
+use capmalloc_benches::workloads::Scale;
+
+capmalloc_benches::program_peers!();
 
 const USAGE: &str = "usage: instructions list | instructions run PATH ALLOCATOR ITERATIONS";
 
@@ -44,6 +47,6 @@ fn run(path: &str, peer: &str, iterations: &str) -> Result<(), String> {
     let peer = PeerId::from_name(peer).ok_or_else(|| format!("no allocator is called {peer}"))?;
     let iterations =
         iterations.parse().map_err(|_| format!("{iterations} is not a number of iterations"))?;
-    (path.open)(peer).run(iterations);
+    peers::open(peer, &path.work, Scale::Full).run(iterations);
     Ok(())
 }

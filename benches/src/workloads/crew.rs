@@ -25,7 +25,7 @@ impl Crew {
     /// `open` with its index, so the memory it starts with is its own too.
     pub(crate) fn new<F, W>(thread_count: usize, open: F) -> Self
     where
-        F: Fn(usize) -> W + Copy + Send + 'static,
+        F: Fn(usize) -> W + Clone + Send + 'static,
         W: FnMut(u64),
     {
         let barrier = Arc::new(Barrier::new(thread_count));
@@ -33,7 +33,7 @@ impl Crew {
         let mut crew = Self { orders: Vec::new(), reports, threads: Vec::new() };
         for index in 0..thread_count {
             let (order, orders) = channel();
-            let (report, barrier) = (report.clone(), Arc::clone(&barrier));
+            let (report, barrier, open) = (report.clone(), Arc::clone(&barrier), open.clone());
             crew.orders.push(order);
             crew.threads.push(std::thread::spawn(move || {
                 serve(open(index), &orders, &report, &barrier);

@@ -1,5 +1,6 @@
 //! A table of live blocks whose entries are replaced in random order.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::crew::Crew;
@@ -8,15 +9,12 @@ use crate::block::Block;
 use crate::peers::Peer;
 use crate::random::Random;
 
-/// How many blocks are live at any time, per thread.
-const SLOTS: usize = 4096;
-
 /// How many random choices are made before the clock starts. They repeat
-/// after that, by when every slot has been replaced sixteen times.
+/// after that, by when every slot has been replaced many times.
 const STEPS: usize = 65_536;
 
-/// The sizes asked for, each doubling of them equally often.
-const SIZES_BYTES: std::ops::RangeInclusive<usize> = 8..=2048;
+/// The smallest size asked for.
+const SIZE_MIN_BYTES: usize = 8;
 
 /// Random replacement: pick a slot, free its block, put a new block of a
 /// random size there, and write the new block's first byte.
@@ -29,15 +27,29 @@ pub struct Replacement {
     /// How many threads work at once, each on a table of its own. One means
     /// the calling thread, without any other thread in the process.
     pub threads: usize,
+    /// How many blocks are live at any time, per thread.
+    pub slots: usize,
+    /// The largest size asked for, below 64 KiB. Sizes begin at 8 bytes, and each doubling of
+    /// them is asked for equally often.
+    pub size_max_bytes: usize,
+}
+
+impl Replacement {
+    /// Small blocks, on so many threads: 4096 of 8 bytes to 2 KiB on each.
+    #[must_use]
+    pub const fn small(threads: usize) -> Self {
+        Self { threads, slots: 4096, size_max_bytes: 2048 }
+    }
 }
 
 impl Workload for Replacement {
     fn open<P: Peer>(&self, _scale: Scale) -> Box<dyn Run> {
         if self.threads == 1 {
-            return Box::new(Table::<P>::new(0));
+            return Box::new(Table::<P>::new(self, 0));
         }
-        Box::new(Crew::new(self.threads, |index| {
-            let mut table = Table::<P>::new(index as u64);
+        let replacement = *self;
+        Box::new(Crew::new(self.threads, move |index| {
+            let mut table = Table::<P>::new(&replacement, index as u64);
             move |iterations| table.replace(iterations)
         }))
     }
@@ -52,28 +64,31 @@ struct Step {
 }
 
 /// One thread's live blocks and the choices it works through.
-struct Table<P: Peer> {
-    blocks: Box<[Option<Block<P>>; SLOTS]>,
+pub(crate) struct Table<P: Peer> {
+    blocks: Box<[Option<Block<P>>]>,
     steps: Box<[Step; STEPS]>,
     cursor: usize,
 }
 
 impl<P: Peer> Table<P> {
     /// Fills the table; every `seed` gives other choices, every peer the same.
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(replacement: &Replacement, seed: u64) -> Self {
+        let Replacement { slots, size_max_bytes, .. } = *replacement;
+        let sizes_bytes = SIZE_MIN_BYTES..=size_max_bytes;
         let mut random = Random::new(seed);
-        let blocks: Vec<Option<Block<P>>> = (0..SLOTS)
-            .map(|_| Some(Block::allocate_touched(random.log_uniform(&SIZES_BYTES))))
+        let blocks = (0..slots)
+            .map(|_| Some(Block::allocate_touched(random.log_uniform(&sizes_bytes))))
             .collect();
-        let steps: Vec<Step> = (0..STEPS).map(|_| Step::random(&mut random)).collect();
-        Self { blocks: boxed_array(blocks), steps: boxed_array(steps), cursor: 0 }
+        let steps: Vec<Step> =
+            (0..STEPS).map(|_| Step::random(&mut random, slots, &sizes_bytes)).collect();
+        Self { blocks, steps: boxed_array(steps), cursor: 0 }
     }
 
-    fn replace(&mut self, iterations: u64) {
+    pub(crate) fn replace(&mut self, iterations: u64) {
         for _ in 0..iterations {
             let step = self.steps[self.cursor % STEPS];
             self.cursor += 1;
-            let slot = &mut self.blocks[usize::from(step.slot) % SLOTS];
+            let slot = &mut self.blocks[usize::from(step.slot)];
             // Assigning would allocate the new block before freeing the old.
             drop(slot.take());
             *slot = Some(Block::allocate_touched(usize::from(step.size_bytes)));
@@ -90,9 +105,9 @@ impl<P: Peer> Run for Table<P> {
 }
 
 impl Step {
-    fn random(random: &mut Random) -> Self {
-        let slot = random.below(SLOTS);
-        let size_bytes = random.log_uniform(&SIZES_BYTES);
+    fn random(random: &mut Random, slots: usize, sizes_bytes: &RangeInclusive<usize>) -> Self {
+        let slot = random.below(slots);
+        let size_bytes = random.log_uniform(sizes_bytes);
         Self {
             slot: u16::try_from(slot).expect("a slot fits 16 bits"),
             size_bytes: u16::try_from(size_bytes).expect("a size fits 16 bits"),
@@ -112,12 +127,12 @@ fn boxed_array<T, const LENGTH: usize>(items: Vec<T>) -> Box<[T; LENGTH]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::Glibc;
+    use crate::test_peers::Glibc;
 
     #[test]
     fn two_tables_of_one_seed_make_the_same_choices() {
         let choices = |seed| -> Vec<(u16, u16)> {
-            let table = Table::<Glibc>::new(seed);
+            let table = Table::<Glibc>::new(&Replacement::small(1), seed);
             let steps = table.steps.iter();
             steps.map(|step| (step.slot, step.size_bytes)).collect()
         };
@@ -127,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_choices_may_be_worked_through_more_than_once() {
-        let mut table = Table::<Glibc>::new(1);
+        let mut table = Table::<Glibc>::new(&Replacement::small(1), 1);
         table.replace(STEPS as u64 + 1);
         assert!(table.blocks.iter().all(Option::is_some));
     }

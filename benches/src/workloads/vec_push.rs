@@ -118,7 +118,7 @@ impl<P: Peer> Drop for Numbers<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::Glibc;
+    use crate::test_peers::Glibc;
 
     #[test]
     fn numbers_survive_growth_and_capacity_doubles_from_four() {
