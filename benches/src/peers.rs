@@ -17,6 +17,8 @@
 //!   the optimizer may notice that nobody else can call them, that every caller passes an
 //!   alignment of 8, and remove the alignment checks. It cannot do that to `__rust_alloc`.
 
+use std::alloc::GlobalAlloc;
+
 use crate::workloads::{Run, Scale, Work};
 
 /// An allocator as the program around it sees it: four functions that are never inlined, with the
@@ -113,6 +115,18 @@ macro_rules! peer_ids {
                     $($(#[cfg($condition)])? Self::$marker => $name,)+
                 }
             }
+
+            /// The peer as the global allocator of a process that chose it when it started, where a
+            /// call through a table costs all peers the same.
+            #[must_use]
+            pub fn global(self) -> &'static dyn GlobalAlloc {
+                match self {
+                    $($(#[cfg($condition)])? Self::$marker => {
+                        static ALLOCATOR: $allocator = $value;
+                        &ALLOCATOR
+                    })+
+                }
+            }
         }
     };
 }
@@ -163,14 +177,6 @@ macro_rules! program_peer_types {
         pub(crate) fn open(peer: PeerId, work: &Work, scale: Scale) -> Box<dyn Run> {
             match peer {
                 $($(#[cfg($condition)])? PeerId::$marker => work.open::<$marker>(scale),)+
-            }
-
-            /// The peer as the global allocator of a process that chose it when it started.
-            #[must_use]
-            pub fn global(self) -> &'static dyn GlobalAlloc {
-                match self {
-                    $(Self::$marker => $marker::allocator(),)+
-                }
             }
         }
 
