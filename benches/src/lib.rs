@@ -13,6 +13,8 @@
 //! - [`arguments`]: what the command line of a bench asks for;
 //! - [`fragmentation`]: the bench of memory, which has whole processes of its own for each figure.
 //! - [`report`]: what the bench of memory measured, for a person to read.
+//! - [`trace`]: allocation traces of real programs, and their replay;
+//! - [`arguments`]: what the command line of a bench asks for.
 //!
 //! To add an allocator, add one line to `every_peer!` in [`peers`]. To add
 //! a measurement, write a workload and add one entry to [`rows::ROWS`].
@@ -32,4 +34,5 @@ mod table;
 #[cfg(test)]
 mod test_peers;
 mod threads;
+pub mod trace;
 pub mod workloads;
