@@ -11,10 +11,9 @@
 //! - [`measurement`]: one row taken once on one peer;
 //! - [`summary`]: the rows measured interleaved, as one table of ratios;
 //! - [`arguments`]: what the command line of a bench asks for;
-//! - [`fragmentation`]: the bench of memory, which has whole processes of its own for each figure.
-//! - [`report`]: what the bench of memory measured, for a person to read.
+//! - [`fragmentation`]: the bench of memory, which has whole processes of its own for each figure;
 //! - [`trace`]: allocation traces of real programs, and their replay;
-//! - [`arguments`]: what the command line of a bench asks for.
+//! - [`report`]: what the bench of memory measured, for a person to read.
 //!
 //! To add an allocator, add one line to `every_peer!` in [`peers`]. To add
 //! a measurement, write a workload and add one entry to [`rows::ROWS`].

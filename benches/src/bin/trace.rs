@@ -24,6 +24,8 @@ use capmalloc_benches::trace::recording::pack;
 use capmalloc_benches::trace::{PeerTarget, Plan, Trace, TraceError, replay_plan, trace_path};
 use capmalloc_benches::workloads::{Run, Scale, Workload};
 
+capmalloc_benches::program_peers!();
+
 const USAGE: &str = "usage: trace info FILE
        trace replay FILE [--allocator NAME] [--loops N]
        trace pack RECORDING FILE --description TEXT [--slots N]";
@@ -139,7 +141,7 @@ fn replay_on(file: &str, allocator: &str, loops: usize) -> Result<(), String> {
     })?;
     let plan = Plan::new(&read(file)?).map_err(|error| error.to_string())?;
     let live_bytes = plan.peak_live_bytes();
-    let mut run = peer.open(&ReplayOnce { plan: plan.into() }, Scale::Full);
+    let mut run = open(peer, &ReplayOnce { plan: plan.into() });
     let resident = Resident::open()?;
     let before = resident.bytes()?;
     let is_done = AtomicBool::new(false);
@@ -158,6 +160,22 @@ fn replay_on(file: &str, allocator: &str, loops: usize) -> Result<(), String> {
         mebibytes(live_bytes)
     );
     Ok(())
+}
+
+fn open(peer: PeerId, work: &ReplayOnce) -> Box<dyn Run> {
+    macro_rules! open_on {
+        ($(
+            $(#[cfg($condition:meta)])? $(#[doc = $documentation:literal])+
+            $marker:ident: $allocator:ty = $value:expr, $name:literal;
+        )+) => {
+            match peer {
+                $($(#[cfg($condition)])? PeerId::$marker => {
+                    work.open::<peers::$marker>(Scale::Full)
+                })+
+            }
+        };
+    }
+    capmalloc_benches::every_peer!(open_on)
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -84,6 +84,30 @@ pub(super) static ROWS: &[Row] = &[
                       counted once.",
         run: workloads::fork_warm,
     },
+    Row {
+        name: "trace_syntax",
+        title: "Replay: a parser and a printer",
+        description: "What a real program asked for, recorded and replayed: syn and prettyplease read a large Rust source and print it, on one thread.",
+        run: |stage| workloads::replay_trace(stage, "syntax"),
+    },
+    Row {
+        name: "trace_search",
+        title: "Replay: a search engine",
+        description: "What a real program asked for, recorded and replayed: tantivy indexes and searches a tree of files, on 59 threads.",
+        run: |stage| workloads::replay_trace(stage, "search"),
+    },
+    Row {
+        name: "trace_script",
+        title: "Replay: a script engine",
+        description: "What a real program asked for, recorded and replayed: rhai runs scripts, on one thread.",
+        run: |stage| workloads::replay_trace(stage, "script"),
+    },
+    Row {
+        name: "trace_server",
+        title: "Replay: an HTTP server",
+        description: "What a real program asked for, recorded and replayed: hyper on tokio serves requests; a fifth of the blocks is freed by another thread.",
+        run: |stage| workloads::replay_trace(stage, "server"),
+    },
 ];
 
 impl Row {

@@ -18,5 +18,4 @@ pub(super) use idle_workers::idle_workers;
 pub(super) use job_server::job_server;
 pub(super) use long_lived_cache::long_lived_cache;
 pub(super) use size_drift::size_drift;
-#[allow(unused_imports, reason = "for the rows of traces")]
-pub(super) use trace::replay;
+pub(super) use trace::replay_trace;

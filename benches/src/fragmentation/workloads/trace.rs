@@ -1,27 +1,37 @@
-//! The place of what a real program once asked for.
+//! What a real program once asked for, asked for again.
 
 use std::sync::atomic::AtomicUsize;
 
 use crate::fragmentation::ledger;
 use crate::fragmentation::stage::Stage;
+use crate::trace;
 
-/// Replays a trace: `run_trace` is to do it on the process's global allocator, and to keep what is
-/// live in the counter that it is given.
+/// Replays a recorded trace, several times over where there is time.
 ///
-/// A row of a trace is
-/// `run: |stage| workloads::replay(stage, |live| trace::run_trace("name", 1, live).map(drop))`.
-/// Its blocks are all gone at the end, so that mean and peak tell the most, and it has no floor.
-#[allow(dead_code, reason = "for the rows of traces")]
-pub(crate) fn replay<E: std::fmt::Display>(
+/// Its blocks are all gone at the end, so that mean and peak tell the most, and it has no floor. What
+/// the replay itself needs is shared memory, which counts as a file's.
+pub(crate) fn replay_trace(stage: &Stage, name: &str) {
+    let plan = trace::load_plan(name).unwrap_or_else(|error| fail(&error));
+    let loops = stage.scaled(20, 4, 1);
+    replay(stage, |live_bytes| trace::run_plan(&plan, loops, live_bytes).map(drop));
+}
+
+/// `run_trace` does it on the process's global allocator, and keeps what is live in the counter
+/// that it is given.
+fn replay<E: std::fmt::Display>(
     stage: &Stage,
     run_trace: impl FnOnce(&AtomicUsize) -> Result<(), E>,
 ) {
     let live_bytes = ledger::current().live_counter();
     if let Err(error) = stage.meter().time(|| run_trace(live_bytes)) {
-        eprintln!("the trace was not replayed: {error}");
-        std::process::exit(1);
+        fail(&error);
     }
     stage.rest(None, None);
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ! {
+    eprintln!("the trace was not replayed: {error}");
+    std::process::exit(1);
 }
 
 #[cfg(test)]
