@@ -103,7 +103,7 @@ impl Config {
 
     /// How many bytes of free blocks the caches of all threads together may hold.
     ///
-    /// Unless it is set, that is an eighth of what is resident, at least 2 MiB and at most 16 MiB.
+    /// Unless it is set, that is an eighth of what is resident, at least 8 MiB and at most 16 MiB.
     pub const fn cache_budget_bytes(mut self, bytes: usize) -> Self {
         self.cache_budget_bytes = Some(bytes);
         self

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
 
 /// Bytes that they may hold in a small program, and the part of resident memory in a larger one.
-const FOLLOWING_MIN_BYTES: usize = 2 << 20;
+const FOLLOWING_MIN_BYTES: usize = 8 << 20;
 const FOLLOWING_PART: usize = 8;
 
 /// One process-wide allowance, of which each bin borrows its capacity in bytes.
