@@ -191,7 +191,10 @@ impl<S: PageSource> Allocator<S> {
     fn settle_bin(&self, arena: usize, class: SizeClass) -> bool {
         let Some(bin) = self.bin(arena, class) else { return false };
         match bin.settle() {
-            Settling::Used => true,
+            Settling::Used => {
+                self.empty_depot_of_surplus(arena, class);
+                true
+            }
             Settling::Settled => false,
             Settling::Due => {
                 let emptied_bytes = self.empty_depot(arena, class);

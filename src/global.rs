@@ -84,8 +84,9 @@ impl CapMalloc {
         }
     }
 
-    /// The same as `alloc` for stricter alignments, out of the way of the many that have none.
-    #[inline(never)]
+    /// The same as `alloc` for stricter alignments; apart, so that the many that have none do not
+    /// pay for the rounding.
+    #[inline(always)]
     fn alloc_aligned(&self, layout: Layout) -> *mut u8 {
         match SizeClass::of(layout.size(), layout.align()) {
             Some(class) => self.alloc_small(layout, class),
@@ -100,6 +101,33 @@ impl CapMalloc {
             prepare(slot, &self.config);
             let attempt = || HEAP.alloc_small_slow(slot, class);
             hooks::serve(slot, layout.size(), layout.align(), attempt)
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_zeroed_big(&self, layout: Layout) -> *mut u8 {
+        SLOT.with(|slot| {
+            prepare(slot, &self.config);
+            let attempt = || HEAP.alloc_zeroed(slot, layout);
+            hooks::serve(slot, layout.size(), layout.align(), attempt)
+        })
+    }
+
+    /// Resizes what is not small on both sides, or finds the thread's cache empty.
+    ///
+    /// # Safety
+    ///
+    /// As [`GlobalAlloc::realloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_slow(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> *mut u8 {
+        SLOT.with(|slot| {
+            prepare(slot, &self.config);
+            // SAFETY: the caller's promise is the one asked for; where it answers `None` the block
+            // is as it was, and may be tried again.
+            let attempt = || unsafe { HEAP.realloc(slot, block, layout, new_size) };
+            hooks::serve(slot, new_size, layout.align(), attempt)
         })
     }
 
@@ -142,24 +170,42 @@ unsafe impl GlobalAlloc for CapMalloc {
         }
     }
 
+    #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        SLOT.with(|slot| {
-            prepare(slot, &self.config);
-            let attempt = || HEAP.alloc_zeroed(slot, layout);
-            hooks::serve(slot, layout.size(), layout.align(), attempt)
-        })
+        match SizeClass::of(layout.size(), layout.align()) {
+            Some(class) => {
+                let block = self.alloc_small(layout, class);
+                if !block.is_null() {
+                    // SAFETY: the block was just allocated with at least this size.
+                    unsafe { block.write_bytes(0, layout.size()) };
+                }
+                block
+            }
+            None => self.alloc_zeroed_big(layout),
+        }
     }
 
+    #[inline]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller gives a block that `alloc` gave out, so it is not null.
         let block = unsafe { NonNull::new_unchecked(pointer) };
-        SLOT.with(|slot| {
-            prepare(slot, &self.config);
-            // SAFETY: the caller's promise is the one asked for; where it answers `None` the block
-            // is as it was, and may be tried again.
-            let attempt = || unsafe { HEAP.realloc(slot, block, layout, new_size) };
-            hooks::serve(slot, new_size, layout.align(), attempt)
-        })
+        let align = layout.align();
+        let classes = (SizeClass::of(layout.size(), align), SizeClass::of(new_size, align));
+        let (Some(old), Some(new)) = classes else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.realloc_slow(block, layout, new_size) };
+        };
+        if old == new {
+            return pointer;
+        }
+        let Some(moved) = SLOT.with(|slot| slot.pop(new)) else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.realloc_slow(block, layout, new_size) };
+        };
+        // SAFETY: the new block is another one, and both are at least this long.
+        unsafe { moved.copy_from_nonoverlapping(block, layout.size().min(new_size)) };
+        dealloc_small(block, old);
+        moved.as_ptr()
     }
 }
 
@@ -173,7 +219,7 @@ fn dealloc_small(block: NonNull<u8>, class: SizeClass) {
 }
 
 /// The same as `dealloc` for stricter alignments.
-#[inline(never)]
+#[inline(always)]
 fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
     match SizeClass::of(layout.size(), layout.align()) {
         Some(class) => dealloc_small(block, class),

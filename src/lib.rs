@@ -38,6 +38,7 @@ mod ensure;
 mod allocator;
 mod arena;
 mod background;
+mod budget;
 mod config;
 mod counted_source;
 mod decay;

@@ -13,9 +13,6 @@ use crate::units::PAGE_BYTES;
 /// Segments that may be mapped between the count and the picture and still be in it.
 const SPARE_SEGMENTS: usize = 16;
 
-/// Blocks looked at in a depot at a time; none holds more.
-const DEPOT_BLOCKS_MAX: usize = 256;
-
 /// What a page of the heap is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -143,12 +140,10 @@ impl<S: PageSource> Allocator<S> {
                 cache.for_each_block(|class, block| mark(sketches, class, block));
             }
         }
-        let mut blocks = [core::ptr::null_mut(); DEPOT_BLOCKS_MAX];
         for arena in 0..self.arenas().open() {
             for class in SizeClass::all() {
                 let Some(bin) = self.bin(arena, class) else { continue };
-                let count = bin.copy_depot(&mut blocks);
-                blocks[..count].iter().for_each(|block| mark(sketches, class, *block));
+                bin.for_each_in_depot(|block| mark(sketches, class, block));
             }
         }
     }

@@ -11,13 +11,17 @@
 use crate::allocator::Allocator;
 use crate::page_source::PageSource;
 use crate::sync::membarrier;
-use crate::thread_cache::{ThreadCache, ThreadSlot};
+use crate::thread_cache::{LockedCache, ThreadCache, ThreadSlot};
 
 /// Caches reclaimed with one fence.
 const BATCH: usize = 128;
 
 /// Milliseconds between two reclaims for the budget's sake.
 const BUDGET_PAUSE_MILLISECONDS: u64 = 4;
+
+/// Milliseconds without a visit to the slow path after which a thread's cache may be taken for
+/// the budget's sake: enough for a thread that waits for a processor among dozens of others.
+const BUDGET_IDLE_MILLISECONDS: u64 = 0;
 
 /// What a batch is to look at: a cache is chosen, passed over, or ends the search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +34,14 @@ enum Choice {
 impl<S: PageSource> Allocator<S> {
     /// Reclaims every cache whose owner is not at work this moment; answers the bytes.
     pub(crate) fn reclaim_all(&self) -> usize {
-        self.reclaim(|_| Choice::Take)
+        self.reclaim(Self::drain, |_| Choice::Take)
     }
 
     /// Reclaims the caches whose owners have not come by since `moment`; answers the bytes.
     pub(crate) fn reclaim_unused_since(&self, moment: u64) -> usize {
-        self.reclaim(|cache| if cache.used_at() < moment { Choice::Take } else { Choice::Pass })
+        self.reclaim(Self::drain, |cache| {
+            if cache.used_at() < moment { Choice::Take } else { Choice::Pass }
+        })
     }
 
     /// Makes room in the budget at the cost of those idle the longest.
@@ -48,12 +54,15 @@ impl<S: PageSource> Allocator<S> {
         }
         let goal_bytes = self.budget().limit_bytes() / 2;
         let lent_bytes = self.budget().lent_bytes();
-        let mut wanted_bytes = lent_bytes.saturating_sub(goal_bytes);
-        self.reclaim(|cache| {
+        // Of what depots have of it nothing can be had from caches.
+        let caches_part_bytes = self.budget().caches_lent_bytes() / 2;
+        let mut wanted_bytes = lent_bytes.saturating_sub(goal_bytes).min(caches_part_bytes);
+        // To depots: others are about to ask for such blocks.
+        self.reclaim(Self::drain_to_depots, |cache| {
             if wanted_bytes == 0 {
                 return Choice::Stop;
             }
-            if cache.belongs_to(slot) || cache.used_at() >= now {
+            if cache.belongs_to(slot) || cache.used_at() + BUDGET_IDLE_MILLISECONDS >= now {
                 return Choice::Pass;
             }
             wanted_bytes = wanted_bytes.saturating_sub(cache.borrowed_bytes());
@@ -61,8 +70,12 @@ impl<S: PageSource> Allocator<S> {
         });
     }
 
-    /// Looks at each warm cache once, longest unseen first, and drains those that `choose` takes.
-    fn reclaim(&self, mut choose: impl FnMut(&ThreadCache) -> Choice) -> usize {
+    /// Looks at each warm cache once, longest unseen first; `drain`s those that `choose` takes.
+    fn reclaim(
+        &self,
+        drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
+        mut choose: impl FnMut(&ThreadCache) -> Choice,
+    ) -> usize {
         if !membarrier::is_available() {
             return 0;
         }
@@ -92,7 +105,7 @@ impl<S: PageSource> Allocator<S> {
                 // SAFETY: it was on the registry's list, whose lock has been held since.
                 let cache = unsafe { cache.as_ref() };
                 let Some(mut locked) = cache.lock_if_idle() else { continue };
-                reclaimed_bytes += self.drain(&mut locked);
+                reclaimed_bytes += drain(self, &mut locked);
                 // Marked before the owner can have the lock, so that it finds the mark.
                 caches.set_cold(cache, true);
             }

@@ -66,17 +66,33 @@ impl SizeClass {
         SizeClass(table[size.div_ceil(GRAIN_BYTES)])
     }
 
+    #[inline(always)]
     const fn of_aligned(size: usize, align: usize) -> Option<SizeClass> {
-        if align > PAGE_BYTES || size > SMALL_MAX_BYTES {
-            return None;
+        // A size that wraps around rounds to zero, and so do none but that and zero.
+        let rounded = size.wrapping_add(align - 1) & !(align - 1);
+        if rounded.wrapping_sub(1) < SMALL_MAX_BYTES && align <= PAGE_BYTES {
+            return Some(SizeClass::of_small(rounded));
         }
-        let rounded = (size + align - 1) & !(align - 1);
-        // Size zero would land in the 8-byte class, whose blocks lack the alignment.
-        let rounded = if rounded == 0 { align } else { rounded };
-        if rounded > SMALL_MAX_BYTES {
-            return None;
+        SizeClass::of_aligned_slow(size, align)
+    }
+
+    /// Size zero, which would land in the 8-byte class, whose blocks lack the alignment.
+    #[cold]
+    const fn of_aligned_slow(size: usize, align: usize) -> Option<SizeClass> {
+        if size == 0 && align <= PAGE_BYTES { Some(SizeClass::of_small(align)) } else { None }
+    }
+
+    /// How many blocks of each class lie in so many bytes, held between the fewest and the most.
+    pub(crate) const fn blocks_within(bytes: usize, fewest: usize, most: usize) -> PerClass {
+        let mut blocks = [0; CLASS_COUNT];
+        let mut index = 0;
+        while index < CLASS_COUNT {
+            let fitting = bytes / class_bytes(index);
+            let at_most = if fitting > most { most } else { fitting };
+            blocks[index] = if at_most < fewest { fewest } else { at_most } as u16;
+            index += 1;
         }
-        Some(SizeClass::of_small(rounded))
+        PerClass(blocks)
     }
 
     /// The class with this index, for walks over all of them.
@@ -141,6 +157,17 @@ impl SlabShape {
     #[inline]
     pub(crate) fn block_containing(&self, offset_bytes: usize) -> usize {
         ((offset_bytes as u64 * self.reciprocal as u64) >> 32) as usize
+    }
+}
+
+/// A number of blocks for each class, looked up where a division would have to be made.
+#[derive(Debug)]
+pub(crate) struct PerClass([u16; CLASS_COUNT]);
+
+impl PerClass {
+    #[inline]
+    pub(crate) fn of(&self, class: SizeClass) -> usize {
+        self.0[class.index()] as usize
     }
 }
 

@@ -216,7 +216,7 @@ impl<S: PageSource> Allocator<S> {
         stats.purged_bytes = source.purged_bytes();
         stats.arena_max = self.arenas().cap();
         stats.cache_budget_bytes = self.budget().limit_bytes();
-        stats.cache_lent_bytes = self.budget().lent_bytes();
+        stats.cache_lent_bytes = self.budget().caches_lent_bytes();
     }
 }
 

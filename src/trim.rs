@@ -6,7 +6,7 @@ use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 use crate::thread_cache::ThreadSlot;
 
-/// Blocks moved out of a depot at a time; no depot holds more.
+/// Blocks moved out of a depot at a time.
 const DEPOT_BATCH: usize = 256;
 
 /// What a trim gave back, and from where.
@@ -87,10 +87,32 @@ impl<S: PageSource> Allocator<S> {
     /// Moves the blocks of a depot back into their slabs; answers the bytes.
     pub(crate) fn empty_depot(&self, arena: usize, class: SizeClass) -> usize {
         let Some(bin) = self.bin(arena, class) else { return 0 };
+        self.put_back_from_depot(class, |blocks| bin.drain_depot(blocks))
+    }
+
+    /// Moves blocks that a depot did without for a period back into their slabs.
+    pub(crate) fn empty_depot_of_surplus(&self, arena: usize, class: SizeClass) {
+        if let Some(bin) = self.bin(arena, class) {
+            self.put_back_from_depot(class, |blocks| bin.take_depot_surplus(blocks));
+        }
+    }
+
+    /// Puts back what `take` answers with, batch by batch, until it has no more; in bytes.
+    fn put_back_from_depot(
+        &self,
+        class: SizeClass,
+        mut take: impl FnMut(&mut [*mut u8]) -> usize,
+    ) -> usize {
         let mut blocks = [core::ptr::null_mut(); DEPOT_BATCH];
-        let count = bin.drain_depot(&mut blocks);
-        self.put_back(class, &mut blocks[..count]);
-        count * class.block_bytes()
+        let mut moved_bytes = 0;
+        loop {
+            let count = take(&mut blocks);
+            self.put_back(class, &mut blocks[..count]);
+            moved_bytes += count * class.block_bytes();
+            if count < DEPOT_BATCH {
+                return moved_bytes;
+            }
+        }
     }
 
     fn trim_pages(&self, trimmed: &mut Trimmed) {

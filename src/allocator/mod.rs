@@ -23,6 +23,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 use crate::arena::policy::{ArenaPolicy, PerThread};
 use crate::arena::{ArenaMaxError, Arenas};
+use crate::budget::{CacheBudget, DEFAULT_BUDGET_BYTES};
 use crate::decay::{DEFAULT_DECAY_MILLISECONDS, Decay};
 use crate::hooks::Notices;
 use crate::huge::{Huge, HugeSupply};
@@ -33,9 +34,7 @@ use crate::page_source::PageSource;
 use crate::segment::SEGMENT_BYTES;
 use crate::size_class::SizeClass;
 use crate::slab::Misuse;
-use crate::thread_cache::{
-    CacheBudget, CacheRegistry, DEFAULT_BUDGET_BYTES, Magazines, ThreadSlot,
-};
+use crate::thread_cache::{CacheRegistry, Magazines, ThreadSlot};
 use crate::units::{PAGE_BYTES, round_up};
 
 /// The largest allocation that is a span of a segment, and the largest alignment of one.
@@ -144,14 +143,20 @@ impl<S: PageSource> Allocator<S> {
     }
 
     fn policy(&self) -> PolicyRef {
+        self.policy_set().unwrap_or(&PerThread)
+    }
+
+    /// The policy, unless it is the default.
+    fn policy_set(&self) -> Option<PolicyRef> {
         // SAFETY: the pointer is null or a record written by `set_policy`, which is never freed
         // while the heap lives.
-        unsafe { self.policy.load(Acquire).as_ref() }.map_or(&PerThread, |policy| *policy)
+        unsafe { self.policy.load(Acquire).as_ref() }.copied()
     }
 
     /// Changes the cap on arenas; see [`Arenas::set_cap`].
     pub(crate) fn set_arena_max(&self, count: usize) -> Result<(), ArenaMaxError> {
-        self.arenas.set_cap(count, &self.metadata, &self.page_heap, |class, blocks| {
+        let (metadata, budget) = (&self.metadata, &self.budget);
+        self.arenas.set_cap(count, metadata, &self.page_heap, budget, |class, blocks| {
             self.put_back(class, blocks);
         })
     }
@@ -270,8 +275,7 @@ impl<S: PageSource> Allocator<S> {
             for class in SizeClass::all() {
                 for arena in 0..crate::arena::ARENAS_MAX {
                     let Some(context) = self.bin(arena, class) else { break };
-                    context.drain_depot(&mut [core::ptr::null_mut(); 256]);
-                    context.drain_depot(&mut []);
+                    while context.drain_depot(&mut [core::ptr::null_mut(); 256]) > 0 {}
                 }
             }
             self.arenas.release(&self.metadata, &self.page_heap);

@@ -90,7 +90,12 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn detach(&self, slot: &ThreadSlot) {
         slot.set_state(ThreadState::Uncached);
         let Some(cache) = ThreadCache::of(slot) else { return };
-        let arena = self.drain_cache(slot, cache).1;
+        // To depots as far as they have room, for the next thread like this one.
+        let mut locked = cache.lock();
+        locked.hide(slot);
+        self.drain_to_depots(&mut locked);
+        let arena = locked.state.arena;
+        drop(locked);
         self.leave(arena);
         ThreadCache::detach(slot, &self.caches, &self.magazines());
     }
@@ -100,7 +105,10 @@ impl<S: PageSource> Allocator<S> {
         if slot.state() != ThreadState::Attached {
             return 0;
         }
-        ThreadCache::of(slot).map_or(0, |cache| self.drain_cache(slot, cache).0)
+        let Some(cache) = ThreadCache::of(slot) else { return 0 };
+        let mut locked = cache.lock();
+        locked.hide(slot);
+        self.drain(&mut locked)
     }
 
     /// What is owed from time to time, paid by whoever comes by; no lock is held.
@@ -112,16 +120,14 @@ impl<S: PageSource> Allocator<S> {
         self.tick(now);
     }
 
-    fn drain_cache(&self, slot: &ThreadSlot, cache: &ThreadCache) -> (usize, usize) {
-        let mut locked = cache.lock();
-        locked.hide(slot);
-        let drained_bytes = self.drain(&mut locked);
-        (drained_bytes, locked.state.arena)
-    }
-
     /// Puts a locked cache's blocks back into their slabs; answers the bytes.
     pub(crate) fn drain(&self, locked: &mut LockedCache<'_>) -> usize {
         locked.drain(&self.magazines(), |class, blocks| self.put_back(class, blocks))
+    }
+
+    /// Gives a locked cache's blocks to depots as far as those have room; answers the bytes.
+    pub(crate) fn drain_to_depots(&self, locked: &mut LockedCache<'_>) -> usize {
+        locked.drain(&self.magazines(), |class, blocks| self.flush(class, blocks))
     }
 
     fn alloc_refilling(
@@ -240,7 +246,7 @@ impl<S: PageSource> Allocator<S> {
 
     #[inline]
     pub(crate) fn bin(&self, arena: usize, class: SizeClass) -> Option<BinContext<'_, S>> {
-        self.arenas.context(arena, class, &self.page_heap, &self.metadata)
+        self.arenas.context(arena, class, &self.page_heap, &self.metadata, &self.budget)
     }
 
     fn assign_arena(&self) -> Option<usize> {
@@ -248,8 +254,10 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// Asks the policy whether the thread should refill elsewhere, and moves it there.
+    ///
+    /// The default one never says so, and is not asked: a closed arena is found at the refill.
     fn follow_policy(&self, slot: &ThreadSlot, cache: &ThreadCache) {
-        let policy = self.policy();
+        let Some(policy) = self.policy_set() else { return };
         self.change_arena(slot, cache, || {
             let (arena, contended) = {
                 let locked = cache.lock();

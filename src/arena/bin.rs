@@ -10,8 +10,9 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::depot::Depot;
+use super::depot::{Depot, DepotSupply};
 use super::slab_lists::{SlabLists, SlabTally, level_of};
+use crate::budget::CacheBudget;
 use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
 use crate::page_heap::PageHeap;
@@ -76,6 +77,7 @@ pub(crate) struct BinContext<'heap, S> {
     pub(crate) arena: usize,
     pub(crate) page_heap: &'heap PageHeap<S>,
     pub(crate) metadata: &'heap Metadata,
+    pub(crate) budget: &'heap CacheBudget,
 }
 
 /// How a refill went.
@@ -115,7 +117,7 @@ impl<S: PageSource> BinContext<'_, S> {
             return Refill::Closed;
         }
         state.counts.refills += 1;
-        let mut count = state.depot.take(into);
+        let mut count = state.depot.take(self.class, into, &self.depot_supply());
         count += state.take_from_slabs(self.class, &mut into[count..]);
         if count == 0 {
             self.cut_slabs(&mut state, into.len());
@@ -155,7 +157,7 @@ impl<S: PageSource> BinContext<'_, S> {
             return false;
         }
         state.counts.flushes += 1;
-        state.depot.put(self.class, blocks, self.metadata, self.page_heap.source())
+        state.depot.put(self.class, blocks, &self.depot_supply())
     }
 
     /// Puts those of `blocks` that belong to this bin back into their slabs.
@@ -205,17 +207,28 @@ impl<S: PageSource> BinContext<'_, S> {
         }
     }
 
-    /// Takes the depot's blocks out, up to `into.len()`; frees its storage once it is empty.
+    fn depot_supply(&self) -> DepotSupply<'_, S> {
+        let source = self.page_heap.source();
+        DepotSupply { metadata: self.metadata, source, budget: self.budget }
+    }
+
+    /// Takes the depot's blocks out, up to `into.len()`; an empty one gives up what it borrowed.
     pub(crate) fn drain_depot(&self, into: &mut [*mut u8]) -> usize {
         let (mut state, _) = self.lock();
-        let count = state.depot.take(into);
-        state.depot.release(self.class, self.metadata, self.page_heap.source());
+        let count = state.depot.take(self.class, into, &self.depot_supply());
+        state.depot.release(self.class, self.budget);
         count
     }
 
-    /// Copies the depot's blocks, up to `into.len()`, and leaves them there; answers how many.
-    pub(crate) fn copy_depot(&self, into: &mut [*mut u8]) -> usize {
-        self.bin.lock().depot.copy(into)
+    /// Takes blocks out, up to `into.len()`, that the depot did without since the last period.
+    pub(crate) fn take_depot_surplus(&self, into: &mut [*mut u8]) -> usize {
+        let (mut state, _) = self.lock();
+        state.depot.take_surplus(self.class, into, &self.depot_supply())
+    }
+
+    /// Calls `visit` with each of the depot's blocks, under the bin's lock.
+    pub(crate) fn for_each_in_depot(&self, visit: impl FnMut(*mut u8)) {
+        self.bin.lock().depot.for_each(self.class, visit);
     }
 
     /// Looks whether the bin was used since the last look, and says once that it was not.
@@ -330,6 +343,6 @@ impl BinState {
         let counted =
             SlabTally { slabs: self.counts.slabs, taken_blocks: self.counts.taken_blocks };
         ensure_eq!(tally, counted, "slabs of a bin, and blocks taken from them");
-        ensure!(self.depot.len() <= super::depot::capacity(class), "blocks in a depot");
+        self.depot.check(class);
     }
 }

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize};
 use super::bin::BinContext;
 use super::policy::{ArenaPolicy, ArenaView};
 use super::{Arena, ArenaPtr};
+use crate::budget::CacheBudget;
 use crate::hooks::Event;
 use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
@@ -82,11 +83,12 @@ impl Arenas {
         class: SizeClass,
         page_heap: &'heap PageHeap<S>,
         metadata: &'heap Metadata,
+        budget: &'heap CacheBudget,
     ) -> Option<BinContext<'heap, S>> {
         let record = self.records.get(index)?.load(Acquire);
         // SAFETY: a record, once there, lives as long as the heap, which `self` is part of.
         let arena = unsafe { record.as_ref() }?;
-        Some(BinContext { bin: arena.bin(class), class, arena: index, page_heap, metadata })
+        Some(BinContext { bin: arena.bin(class), class, arena: index, page_heap, metadata, budget })
     }
 
     /// The arena for a thread that has none: the policy's choice, opened if it is a new one.
@@ -183,6 +185,7 @@ impl Arenas {
         cap: usize,
         metadata: &Metadata,
         page_heap: &PageHeap<S>,
+        budget: &CacheBudget,
         give_back: impl Fn(SizeClass, &mut [*mut u8]),
     ) -> Result<(), ArenaMaxError> {
         if cap == 0 || cap > ARENAS_MAX {
@@ -197,7 +200,7 @@ impl Arenas {
         self.open.store(cap, Release);
         for index in cap..open {
             for class in SizeClass::all() {
-                let context = |index| self.context(index, class, page_heap, metadata);
+                let context = |index| self.context(index, class, page_heap, metadata, budget);
                 if let (Some(from), Some(to)) = (context(index), context(index % cap)) {
                     close(&from, &to, &give_back);
                 }
@@ -274,8 +277,12 @@ fn close<S: PageSource>(
 ) {
     from.bin.lock().is_closed = true;
     let mut stock = [core::ptr::null_mut(); 256];
-    let count = from.drain_depot(&mut stock);
-    give_back(from.class, &mut stock[..count]);
-    from.drain_depot(&mut []);
+    loop {
+        let count = from.drain_depot(&mut stock);
+        give_back(from.class, &mut stock[..count]);
+        if count < stock.len() {
+            break;
+        }
+    }
     from.move_slabs_to(to);
 }

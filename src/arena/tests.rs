@@ -10,17 +10,22 @@ use core::ptr::NonNull;
 
 use super::policy::{ArenaPolicy, PerThread};
 use super::{ARENAS_MAX, Arenas, BinContext, BinCounts, Refill};
+use crate::budget::CacheBudget;
 use crate::metadata::Metadata;
 use crate::page_heap::PageHeap;
 use crate::size_class::SizeClass;
 use crate::slab::{Misuse, Slab, page_of};
 use crate::test_source::TestSource;
 
+/// What depots may borrow half of.
+const BUDGET_BYTES: usize = 1 << 20;
+
 /// Arenas with all that they need, given back whole when the test is over.
 struct World {
     page_heap: PageHeap<TestSource>,
     metadata: Metadata,
     arenas: Arenas,
+    budget: CacheBudget,
 }
 
 impl World {
@@ -40,6 +45,7 @@ impl World {
             page_heap: PageHeap::new(TestSource::new()),
             metadata: Metadata::new(),
             arenas: Arenas::new(cap),
+            budget: CacheBudget::new(BUDGET_BYTES),
         })
     }
 
@@ -52,7 +58,9 @@ impl World {
     }
 
     fn bin(&self, arena: usize, class: SizeClass) -> BinContext<'_, TestSource> {
-        self.arenas.context(arena, class, &self.page_heap, &self.metadata).expect("a record")
+        self.arenas
+            .context(arena, class, &self.page_heap, &self.metadata, &self.budget)
+            .expect("a record")
     }
 
     fn counts(&self, arena: usize, class: SizeClass) -> BinCounts {
@@ -96,7 +104,7 @@ impl World {
 
     fn set_cap(&self, cap: usize) {
         let give_back = |class, blocks: &mut [*mut u8]| self.put_back(class, blocks);
-        self.arenas.set_cap(cap, &self.metadata, &self.page_heap, give_back).unwrap();
+        self.arenas.set_cap(cap, &self.metadata, &self.page_heap, &self.budget, give_back).unwrap();
         self.check();
     }
 

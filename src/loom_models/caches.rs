@@ -3,12 +3,13 @@
 use core::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::budget::CacheBudget;
 use crate::counted_source::CountedSource;
 use crate::metadata::Metadata;
 use crate::size_class::SizeClass;
 use crate::sync::membarrier;
 use crate::test_source::TestSource;
-use crate::thread_cache::{CacheBudget, CacheRegistry, Magazines, ThreadCache, ThreadSlot};
+use crate::thread_cache::{CacheRegistry, Magazines, ThreadCache, ThreadSlot};
 
 /// The only class in use.
 pub(super) fn class() -> SizeClass {

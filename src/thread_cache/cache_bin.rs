@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::metadata::Metadata;
-use crate::size_class::SizeClass;
+use crate::size_class::{PerClass, SizeClass};
 use crate::sync::AtomicPtr;
 
 /// Bytes of blocks that a bin may hold at most, and the most and fewest blocks.
@@ -45,11 +45,13 @@ pub(crate) struct CacheBin {
 
 /// How many blocks of a class a bin may come to hold.
 pub(crate) fn capacity_max(class: SizeClass) -> usize {
-    (FULL_BYTES / class.block_bytes()).clamp(BLOCKS_MIN, BLOCKS_MAX)
+    static BLOCKS: PerClass = SizeClass::blocks_within(FULL_BYTES, BLOCKS_MIN, BLOCKS_MAX);
+    BLOCKS.of(class)
 }
 
 fn capacity_start(class: SizeClass) -> usize {
-    (START_BYTES / class.block_bytes()).clamp(1, START_BLOCKS_MAX)
+    static BLOCKS: PerClass = SizeClass::blocks_within(START_BYTES, 1, START_BLOCKS_MAX);
+    BLOCKS.of(class)
 }
 
 /// Bytes of the magazine that a bin of this capacity has.

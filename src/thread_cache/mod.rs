@@ -4,11 +4,10 @@
 //! ThreadSlot::pop / push      slot.rs       the fast path: no lock, no atomic read-modify-write
 //! └─ CacheBin                 cache_bin.rs  one class's magazine
 //! ThreadCache                 (here)        what the slow path does under the cache's lock
-//! ├─ CacheBudget              budget.rs     how far magazines may grow, all threads together
+//! ├─ CacheBudget              ../budget.rs  how far magazines may grow, all threads together
 //! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim
 //! ```
 
-mod budget;
 mod cache_bin;
 mod registry;
 mod slot;
@@ -16,6 +15,7 @@ mod slot;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::budget::CacheBudget;
 use crate::counted_source::CountedSource;
 use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
@@ -23,7 +23,6 @@ use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
-pub(crate) use budget::{CacheBudget, DEFAULT_BUDGET_BYTES};
 pub(crate) use cache_bin::CacheBin;
 pub(crate) use registry::CacheRegistry;
 pub(crate) use slot::{ThreadSlot, ThreadState};

@@ -5,7 +5,8 @@ mod stacks;
 
 use core::ptr::NonNull;
 
-use super::{CacheBudget, CacheRegistry, Magazines, ThreadCache, ThreadSlot};
+use super::{CacheRegistry, Magazines, ThreadCache, ThreadSlot};
+use crate::budget::CacheBudget;
 use crate::counted_source::CountedSource;
 use crate::metadata::Metadata;
 use crate::size_class::SizeClass;

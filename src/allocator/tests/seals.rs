@@ -27,13 +27,19 @@ fn slabs_that_move_between_arenas_meanwhile_are_sealed_and_thawed_too() {
     let sealed = sealed_slabs(&heap);
     assert!(sealed >= 2);
     let thaws = Cell::new(0);
-    let change = heap.arenas().set_cap(1, heap.metadata(), heap.page_heap(), |class, blocks| {
-        // The arena is closed, and its slabs of the first class have yet to move.
-        if thaws.replace(thaws.get() + 1) == 0 {
-            assert!(heap.thaw() > 0);
-        }
-        heap.put_back(class, blocks);
-    });
+    let change = heap.arenas().set_cap(
+        1,
+        heap.metadata(),
+        heap.page_heap(),
+        heap.budget(),
+        |class, blocks| {
+            // The arena is closed, and its slabs of the first class have yet to move.
+            if thaws.replace(thaws.get() + 1) == 0 {
+                assert!(heap.thaw() > 0);
+            }
+            heap.put_back(class, blocks);
+        },
+    );
     assert!(change.is_ok() && thaws.get() > 0);
     assert_eq!(sealed_slabs(&heap), 0);
     for (block, slot) in blocks.into_iter().zip(&slots) {

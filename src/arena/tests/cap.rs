@@ -92,7 +92,8 @@ fn a_raised_cap_opens_the_same_arenas_again_without_new_records() {
 fn a_cap_out_of_range_is_refused_and_changes_nothing() {
     let world = World::with_open(2);
     for cap in [0, ARENAS_MAX + 1, usize::MAX] {
-        let outcome = world.arenas.set_cap(cap, &world.metadata, &world.page_heap, |_, _| {});
+        let outcome =
+            world.arenas.set_cap(cap, &world.metadata, &world.page_heap, &world.budget, |_, _| {});
         let message = outcome.unwrap_err().to_string();
         assert_eq!(message, format!("{cap} arenas asked for; 1 to 1024 can be allowed"));
         assert_eq!((world.arenas.cap(), world.arenas.open()), (2, 2));

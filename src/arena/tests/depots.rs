@@ -41,6 +41,7 @@ fn a_depot_takes_a_batch_whole_or_not_at_all() {
         assert!(bin.stock(&blocks[capacity - 1..capacity], never));
         assert!(!bin.stock(&blocks[capacity..], never));
         world.check();
+        assert_eq!(world.budget.lent_bytes(), 0, "it has not run out since");
     }
 }
 
@@ -79,4 +80,82 @@ fn a_drained_depot_gives_its_storage_back() {
     assert_eq!(world.bin(0, class).drain_depot(&mut drained), 5);
     world.metadata.release_empty(world.page_heap.source());
     assert_eq!(world.metadata.resident_bytes(), before_bytes);
+}
+
+/// Stocks `blocks` in batches, as far as there is room; answers how many.
+fn stock_what_fits(world: &World, class: SizeClass, blocks: &[*mut u8]) -> usize {
+    let bin = world.bin(0, class);
+    blocks.chunks(32).take_while(|batch| bin.stock(batch, never)).map(<[_]>::len).sum()
+}
+
+/// Lets a depot turn blocks away and run out until it holds all of `count`.
+fn grow_to_hold(world: &World, class: SizeClass, count: usize) -> Vec<*mut u8> {
+    let blocks = world.take(0, class, count);
+    for _ in 0..16 {
+        let stocked = stock_what_fits(world, class, &blocks);
+        world.check();
+        if stocked == count {
+            return blocks;
+        }
+        let mut taken = world.take(0, class, stocked + 1);
+        let others = taken.split_off(stocked);
+        world.put_back(class, &others);
+    }
+    panic!("the depot does not grow");
+}
+
+#[test]
+fn a_depot_that_turns_blocks_away_and_runs_out_grows_and_hands_each_out_once() {
+    let world = World::with_open(1);
+    let class = class_of(64);
+    let mut blocks = grow_to_hold(&world, class, 3000);
+    assert_eq!(world.depot_blocks(0, class), 3000);
+    assert_eq!(world.budget.lent_bytes(), (4096 - 256) * 64);
+    let mut again = world.take(0, class, 3000);
+    again.sort_unstable();
+    blocks.sort_unstable();
+    assert!(again == blocks, "what went in comes out, once");
+}
+
+#[test]
+fn depots_leave_half_of_the_budget_to_the_caches() {
+    let world = World::with_open(1);
+    assert!(world.budget.borrow_bytes(super::BUDGET_BYTES / 2));
+    let class = class_of(64);
+    let blocks = world.take(0, class, 600);
+    let stocked = stock_what_fits(&world, class, &blocks);
+    world.take(0, class, stocked + 1);
+    assert_eq!(stock_what_fits(&world, class, &blocks), stocked, "no more than before");
+}
+
+#[test]
+fn a_depot_gives_back_what_a_period_did_without_and_what_was_lent_for_it() {
+    let world = World::with_open(1);
+    let class = class_of(64);
+    let blocks = grow_to_hold(&world, class, 3000);
+    let mut taken = [core::ptr::null_mut(); 4096];
+    // The end of a period in which the depot held less: nothing lay there all the time.
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
+    assert_eq!(world.take(0, class, 500).len(), 500);
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 2500);
+    world.check();
+    assert_eq!(world.depot_blocks(0, class), 0);
+    assert_eq!(world.budget.lent_bytes(), (500 - 256) * 64, "room for what came and went");
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
+    assert_eq!(world.budget.lent_bytes(), 0, "nothing came in this period");
+    assert!(blocks.len() == 3000);
+}
+
+#[test]
+fn a_drained_depot_gives_up_what_it_borrowed() {
+    let world = World::with_open(1);
+    let class = class_of(1024);
+    grow_to_hold(&world, class, 200);
+    assert!(world.budget.lent_bytes() > 0);
+    let mut drained = [core::ptr::null_mut(); 128];
+    assert_eq!(world.bin(0, class).drain_depot(&mut drained), 128);
+    assert!(world.budget.lent_bytes() > 0, "there are blocks in it yet");
+    assert_eq!(world.bin(0, class).drain_depot(&mut drained), 72);
+    assert_eq!(world.budget.lent_bytes(), 0);
+    world.check();
 }

@@ -1,4 +1,5 @@
-//! The budget: how many bytes of blocks all thread caches together may hold.
+//! The budget: how many bytes of blocks all thread caches together may hold, and how many depots
+//! may hold beyond the few that each may always have.
 
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -10,6 +11,9 @@ pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
 const FOLLOWING_MIN_BYTES: usize = 8 << 20;
 const FOLLOWING_PART: usize = 8;
 
+/// The part of the budget up to which depots borrow.
+const DEPOTS_PART: usize = 2;
+
 /// One process-wide allowance, of which each bin borrows its capacity in bytes.
 ///
 /// A bin borrows when it grows and returns when it shrinks, so that a block on its way in or out
@@ -20,6 +24,8 @@ pub(crate) struct CacheBudget {
     /// Whether the limit is a part of resident memory rather than a number of the program's.
     is_following: AtomicBool,
     lent_bytes: AtomicUsize,
+    /// What of that depots have.
+    depots_lent_bytes: AtomicUsize,
     /// When caches were last reclaimed because nothing was left to lend.
     reclaimed_at: AtomicU64,
 }
@@ -30,6 +36,7 @@ impl CacheBudget {
             limit_bytes: AtomicUsize::new(limit_bytes),
             is_following: AtomicBool::new(false),
             lent_bytes: AtomicUsize::new(0),
+            depots_lent_bytes: AtomicUsize::new(0),
             reclaimed_at: AtomicU64::new(0),
         }
     }
@@ -60,6 +67,11 @@ impl CacheBudget {
         self.lent_bytes.load(Relaxed)
     }
 
+    /// What caches have of [`lent_bytes`](Self::lent_bytes).
+    pub(crate) fn caches_lent_bytes(&self) -> usize {
+        self.lent_bytes().saturating_sub(self.depots_lent_bytes.load(Relaxed))
+    }
+
     /// Whether the caller is the one to reclaim for the budget now: once in `pause`, at most.
     pub(crate) fn may_reclaim(&self, now: u64, pause: u64) -> bool {
         let last = self.reclaimed_at.load(Relaxed);
@@ -67,22 +79,43 @@ impl CacheBudget {
             && self.reclaimed_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
-    /// Lends `bytes`, unless that would pass the limit.
-    pub(super) fn borrow_bytes(&self, bytes: usize) -> bool {
+    /// Lends a cache `bytes`, unless that would pass the limit.
+    pub(crate) fn borrow_bytes(&self, bytes: usize) -> bool {
+        self.borrow_below(bytes, self.limit_bytes())
+    }
+
+    /// Lends a depot `bytes`, unless more than half of the limit would be lent then: the other
+    /// half is for the caches in any case.
+    pub(crate) fn borrow_bytes_for_depot(&self, bytes: usize) -> bool {
+        let is_lent = self.borrow_below(bytes, self.limit_bytes() / DEPOTS_PART);
+        if is_lent {
+            self.depots_lent_bytes.fetch_add(bytes, Relaxed);
+        }
+        is_lent
+    }
+
+    fn borrow_below(&self, bytes: usize, limit_bytes: usize) -> bool {
         // A look first: while the budget is spent, threads that ask again and again should share
         // the line rather than fight over it.
-        if self.lent_bytes() + bytes > self.limit_bytes() {
+        if self.lent_bytes() + bytes > limit_bytes {
             return false;
         }
         let lent_bytes = self.lent_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if lent_bytes > self.limit_bytes() {
+        if lent_bytes > limit_bytes {
             self.return_bytes(bytes);
             return false;
         }
         true
     }
 
-    pub(super) fn return_bytes(&self, bytes: usize) {
+    /// Takes back what a depot borrowed.
+    pub(crate) fn return_bytes_of_depot(&self, bytes: usize) {
+        self.depots_lent_bytes.fetch_sub(bytes, Relaxed);
+        self.return_bytes(bytes);
+    }
+
+    /// Takes back what a cache borrowed.
+    pub(crate) fn return_bytes(&self, bytes: usize) {
         let before = self.lent_bytes.fetch_sub(bytes, Relaxed);
         debug_assert!(before >= bytes);
     }
@@ -119,5 +152,11 @@ mod tests {
         budget.return_bytes(60);
         assert_eq!(budget.lent_bytes(), 40);
         assert!(budget.borrow_bytes(60));
+        budget.return_bytes(60);
+        assert!(!budget.borrow_bytes_for_depot(11), "half is lent but for ten");
+        assert!(budget.borrow_bytes_for_depot(10));
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (50, 40));
+        budget.return_bytes_of_depot(10);
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (40, 40));
     }
 }
