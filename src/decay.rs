@@ -182,7 +182,12 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn has_unreturned(&self) -> bool {
         self.page_heap().has_dirty()
             || self.huge().stats().cached_bytes > 0
-            || (membarrier::is_available() && self.caches().lock().warm_count() > 0)
+            || self.has_reclaimable()
+    }
+
+    fn has_reclaimable(&self) -> bool {
+        let caches = self.caches().lock();
+        caches.parked_count() > 0 || (membarrier::is_available() && caches.warm_count() > 0)
     }
 
     /// Empties the depot and purges the slabs of a bin that nobody used during the period.

@@ -71,7 +71,7 @@ impl<S: PageSource> Allocator<S> {
             let Some(orphan) = self.caches().lock().take_orphan() else { break };
             // SAFETY: just taken off the registry; its owner was another thread of the parent.
             unsafe {
-                ThreadCache::free_orphan(orphan, &self.magazines(), |locked| {
+                ThreadCache::free_ownerless(orphan, &self.magazines(), |locked| {
                     self.drain(locked);
                     self.leave(locked.state.arena);
                 });

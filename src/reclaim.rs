@@ -11,7 +11,7 @@
 use crate::allocator::Allocator;
 use crate::page_source::PageSource;
 use crate::sync::membarrier;
-use crate::thread_cache::{LockedCache, ThreadCache, ThreadSlot};
+use crate::thread_cache::{CacheLists, LockedCache, ThreadCache, ThreadSlot};
 
 /// Caches reclaimed with one fence.
 const BATCH: usize = 128;
@@ -76,12 +76,12 @@ impl<S: PageSource> Allocator<S> {
         drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
         mut choose: impl FnMut(&ThreadCache) -> Choice,
     ) -> usize {
-        if !membarrier::is_available() {
-            return 0;
-        }
         let mut caches = self.caches().lock();
+        let mut reclaimed_bytes = self.free_parked(&mut caches, &drain, &mut choose);
+        if !membarrier::is_available() {
+            return reclaimed_bytes;
+        }
         let mut unseen = caches.warm_count();
-        let mut reclaimed_bytes = 0;
         while unseen > 0 {
             let mut batch: [Option<core::ptr::NonNull<ThreadCache>>; BATCH] = [None; BATCH];
             let mut count = 0;
@@ -111,5 +111,25 @@ impl<S: PageSource> Allocator<S> {
             }
         }
         reclaimed_bytes
+    }
+
+    /// Frees those of the caches without a thread, longest parked first, that `choose` takes.
+    fn free_parked(
+        &self,
+        caches: &mut CacheLists,
+        drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
+        mut choose: impl FnMut(&ThreadCache) -> Choice,
+    ) -> usize {
+        let mut freed_bytes = 0;
+        while caches.oldest_parked().is_some_and(|cache| choose(cache) == Choice::Take) {
+            let Some(cache) = caches.take_oldest_parked() else { break };
+            // SAFETY: it was just taken off the registry, and its thread ended.
+            unsafe {
+                ThreadCache::free_ownerless(cache, &self.magazines(), |locked| {
+                    freed_bytes += drain(self, locked);
+                });
+            }
+        }
+        freed_bytes
     }
 }

@@ -86,17 +86,21 @@ impl<S: PageSource> Allocator<S> {
         cache
     }
 
-    /// Flushes and frees the cache of a thread that is about to end; it goes without from here on.
+    /// Parks, or flushes and frees, the cache of a thread that is about to end; it goes without
+    /// from here on.
     pub(crate) fn detach(&self, slot: &ThreadSlot) {
         slot.set_state(ThreadState::Uncached);
         let Some(cache) = ThreadCache::of(slot) else { return };
+        let arena = cache.lock().state.arena;
+        self.leave(arena);
+        if ThreadCache::park(slot, &self.caches) {
+            return;
+        }
         // To depots as far as they have room, for the next thread like this one.
         let mut locked = cache.lock();
         locked.hide(slot);
         self.drain_to_depots(&mut locked);
-        let arena = locked.state.arena;
         drop(locked);
-        self.leave(arena);
         ThreadCache::detach(slot, &self.caches, &self.magazines());
     }
 

@@ -6,9 +6,11 @@
 //! ThreadCache                 (here)        what the slow path does under the cache's lock
 //! ├─ CacheBudget              ../budget.rs  how far magazines may grow, all threads together
 //! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim
+//! attach, detach              lifetime.rs   caches come with threads, and are handed on when those end
 //! ```
 
 mod cache_bin;
+mod lifetime;
 mod registry;
 mod slot;
 
@@ -24,7 +26,7 @@ use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 pub(crate) use cache_bin::CacheBin;
-pub(crate) use registry::CacheRegistry;
+pub(crate) use registry::{CacheLists, CacheRegistry};
 pub(crate) use slot::{ThreadSlot, ThreadState};
 
 /// The cache that a thread without one sees: every bin is without a magazine, both empty and full, so that one
@@ -169,73 +171,6 @@ impl ThreadCache {
     /// Takes the cache's lock.
     pub(crate) fn lock(&self) -> LockedCache<'_> {
         LockedCache { cache: self, state: self.owned.lock() }
-    }
-
-    /// Makes a cache for the calling thread, which refills from `arena`, and enters it.
-    pub(crate) fn attach<'slot, S: PageSource>(
-        slot: &'slot ThreadSlot,
-        arena: usize,
-        registry: &CacheRegistry,
-        magazines: &Magazines<'_, S>,
-    ) -> Option<&'slot ThreadCache> {
-        let record = magazines.metadata.take(magazines.source, size_of::<ThreadCache>())?;
-        let cache = record.cast::<ThreadCache>();
-        // SAFETY: the record has a cache's size and alignment and nobody else has it; it is freed
-        // only by `detach`, which the slot's thread calls when it is done with it.
-        unsafe {
-            cache.write(ThreadCache::new());
-            cache.as_ref().slot.store(core::ptr::from_ref(slot).cast_mut(), Relaxed);
-            cache.as_ref().owned.lock().arena = arena;
-            registry.lock().insert(cache);
-            slot.set_own(Some(cache));
-            Some(cache.as_ref())
-        }
-    }
-
-    /// The cache that `attach` made for this slot.
-    pub(crate) fn of(slot: &ThreadSlot) -> Option<&ThreadCache> {
-        // SAFETY: the slot's cache is freed only by `detach`, called by the slot's thread, which
-        // is also the caller here.
-        slot.own().map(|cache| unsafe { cache.as_ref() })
-    }
-
-    /// Takes the slot's cache, whose bins have been drained, off the registry and frees it.
-    pub(crate) fn detach<S: PageSource>(
-        slot: &ThreadSlot,
-        registry: &CacheRegistry,
-        magazines: &Magazines<'_, S>,
-    ) {
-        let Some(cache) = slot.own() else { return };
-        slot.hide();
-        slot.set_own(None);
-        // SAFETY: `attach` entered the cache and nobody took it off. Whoever reached it through
-        // the registry held the registry's lock, so after this no other thread has it; the owner,
-        // which is the caller, has just forgotten it.
-        unsafe {
-            registry.lock().remove(cache);
-            let bytes = size_of::<ThreadCache>();
-            magazines.metadata.give(magazines.source, cache.cast(), bytes);
-        }
-    }
-}
-
-impl ThreadCache {
-    /// Frees the cache of a thread that does not exist in this process, after `drain`.
-    ///
-    /// # Safety
-    ///
-    /// The cache was taken off the registry, and its owner is gone.
-    pub(crate) unsafe fn free_orphan<S: PageSource>(
-        cache: NonNull<ThreadCache>,
-        magazines: &Magazines<'_, S>,
-        drain: impl FnOnce(&mut LockedCache<'_>),
-    ) {
-        // SAFETY: nobody else can reach the cache; it was made by `attach`.
-        unsafe {
-            drain(&mut cache.as_ref().lock());
-            let bytes = size_of::<ThreadCache>();
-            magazines.metadata.give(magazines.source, cache.cast(), bytes);
-        }
     }
 }
 

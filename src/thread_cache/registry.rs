@@ -1,14 +1,19 @@
 //! The registry: every thread's cache, so that statistics and reclaim can find them.
 
 //!
-//! Two lists: warm caches may hold blocks, cold ones were reclaimed and hold none until their
-//! owner comes back. So a reclaim never looks at the thousand threads that it emptied before.
+//! Two lists of threads' caches: warm ones may hold blocks, cold ones were reclaimed and hold none
+//! until their owner comes back. So a reclaim never looks at the thousand threads that it emptied
+//! before. Two more lists hold caches without an owner: those parked for the next threads, and in
+//! a forked child those of threads that stayed with the parent.
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::ThreadCache;
+use super::{ThreadCache, ThreadSlot};
 use crate::lock::{Mutex, MutexGuard, rank};
+
+/// Caches parked at most: for a few threads at a time that start as others end.
+const PARKED_MAX: usize = 8;
 
 /// The caches of all threads that have one.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct CacheRegistry {
 pub(crate) struct CacheLists {
     warm: CacheList,
     cold: CacheList,
+    /// Caches of threads that ended, for those to come.
+    parked: CacheList,
     /// In a forked child: caches of threads that exist in the parent alone.
     orphans: CacheList,
 }
@@ -42,6 +49,7 @@ impl CacheRegistry {
             lists: Mutex::new(CacheLists {
                 warm: CacheList::new(),
                 cold: CacheList::new(),
+                parked: CacheList::new(),
                 orphans: CacheList::new(),
             }),
         }
@@ -120,9 +128,62 @@ impl CacheLists {
         self.warm.count
     }
 
-    /// The caches of all threads; the borrow keeps the lock.
+    /// All caches, parked ones too; the borrow keeps the lock.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadCache> + '_ {
-        self.warm.iter().chain(self.cold.iter())
+        self.warm.iter().chain(self.cold.iter()).chain(self.parked.iter())
+    }
+
+    pub(crate) fn parked_count(&self) -> usize {
+        self.parked.count
+    }
+
+    /// Parks a cache, unless it was reclaimed meanwhile or enough are parked.
+    ///
+    /// # Safety
+    ///
+    /// The cache is on one of the threads' lists, hidden from its owner, who is the caller and
+    /// forgets it where the answer is `true`.
+    pub(super) unsafe fn park(&mut self, cache: NonNull<ThreadCache>) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.parked.count >= PARKED_MAX || cache.as_ref().is_cold.load(Relaxed) {
+                return false;
+            }
+            cache.as_ref().set_owner(None, 0);
+            self.warm.remove(cache);
+            self.parked.insert(cache);
+        }
+        true
+    }
+
+    /// Makes the cache that was parked last this slot's.
+    pub(super) fn unpark(
+        &mut self,
+        slot: &ThreadSlot,
+        arena: usize,
+    ) -> Option<NonNull<ThreadCache>> {
+        let cache = self.parked.first?;
+        // SAFETY: a cache on a list is valid until taken off under this lock, and is put back.
+        unsafe {
+            self.parked.remove(cache);
+            cache.as_ref().set_owner(Some(slot), arena);
+            self.warm.insert(cache);
+        }
+        Some(cache)
+    }
+
+    /// The cache that was parked the longest ago.
+    pub(crate) fn oldest_parked(&self) -> Option<&ThreadCache> {
+        // SAFETY: a cache on a list is valid until taken off under this lock, which is borrowed.
+        self.parked.last.map(|cache| unsafe { cache.as_ref() })
+    }
+
+    /// Takes the cache that was parked the longest ago off the registry.
+    pub(crate) fn take_oldest_parked(&mut self) -> Option<NonNull<ThreadCache>> {
+        let cache = self.parked.last?;
+        // SAFETY: it is last on the list.
+        unsafe { self.parked.remove(cache) };
+        Some(cache)
     }
 
     /// The warm cache that was attached or looked at the longest ago, put in front.

@@ -68,8 +68,43 @@ fn a_detached_slot_works_on_without_a_cache() {
     churn(&heap, &slot);
     assert_eq!(slot.state(), ThreadState::Uncached);
     let stats = heap.stats();
-    assert_eq!((stats.threads, stats.allocated_bytes, stats.thread_cache_bytes), (0, 0, 0));
+    assert_eq!((stats.threads, stats.allocated_bytes), (0, 0));
     finish(&heap, core::slice::from_ref(&slot));
+}
+
+#[test]
+fn the_next_thread_goes_on_with_the_cache_of_one_that_ended() {
+    let heap = timeless(TestSource::new(), 2);
+    let slots: [ThreadSlot; 3] = core::array::from_fn(|_| ThreadSlot::new());
+    churn(&heap, &slots[0]);
+    let held_bytes = heap.stats().thread_cache_bytes;
+    heap.detach(&slots[0]);
+    assert_eq!(heap.stats().thread_cache_bytes, held_bytes, "parked as it was");
+    heap.check();
+    // The second thread takes it, whatever arena it comes to, and the third finds none.
+    let kept = Block::alloc(&heap, &slots[1], layout(100, 1), 1).unwrap();
+    assert_eq!(heap.stats().thread_cache_bytes, held_bytes - 104);
+    let other = Block::alloc(&heap, &slots[2], layout(64, 1), 2).unwrap();
+    assert_eq!(heap.caches().lock().parked_count(), 0);
+    kept.dealloc(&heap, &slots[1]);
+    other.dealloc(&heap, &slots[2]);
+    finish(&heap, &slots);
+}
+
+#[test]
+fn few_caches_are_parked_and_none_that_nobody_needs_stays() {
+    let heap = timeless(TestSource::new(), 2);
+    let slots: [ThreadSlot; 20] = core::array::from_fn(|_| ThreadSlot::new());
+    slots.iter().for_each(|slot| churn(&heap, slot));
+    slots.iter().for_each(|slot| heap.detach(slot));
+    assert_eq!(heap.caches().lock().parked_count(), 8);
+    assert!(heap.has_unreturned());
+    assert!(heap.stats().thread_cache_bytes > 0);
+    assert!(heap.reclaim_unused_since(0) == 0, "all were used since");
+    assert!(heap.reclaim_unused_since(u64::MAX) > 0);
+    assert_eq!(heap.caches().lock().parked_count(), 0);
+    assert_eq!(heap.stats().thread_cache_bytes, 0);
+    finish(&heap, &slots);
 }
 
 #[test]
