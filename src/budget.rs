@@ -94,6 +94,11 @@ impl CacheBudget {
         is_lent
     }
 
+    /// Lends a cache `bytes` for large spans, of which a few would take all that there is.
+    pub(crate) fn borrow_bytes_for_large(&self, bytes: usize) -> bool {
+        self.borrow_below(bytes, self.limit_bytes() / DEPOTS_PART)
+    }
+
     fn borrow_below(&self, bytes: usize, limit_bytes: usize) -> bool {
         // A look first: while the budget is spent, threads that ask again and again should share
         // the line rather than fight over it.

@@ -135,6 +135,9 @@ impl CapMalloc {
     #[inline(never)]
     fn alloc_big(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
+            if let Some(block) = HEAP.alloc_large_cached(slot, layout) {
+                return block.as_ptr();
+            }
             prepare(slot, &self.config);
             let attempt = || HEAP.alloc_big(slot, layout).map(|big| big.base);
             hooks::serve(slot, layout.size(), layout.align(), attempt)
@@ -230,8 +233,8 @@ fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
 #[cold]
 #[inline(never)]
 fn dealloc_big(block: NonNull<u8>, layout: Layout) {
-    HEAP.dealloc_big(block, layout);
     SLOT.with(|slot| {
+        HEAP.dealloc_big(slot, block, layout);
         poke_background(slot);
         hooks::end_slow_path(slot);
     });

@@ -182,6 +182,9 @@ fn draw_span(span: SpanPtr, cells: &mut [Cell]) {
     match span.kind() {
         SpanKind::Slab | SpanKind::SealedSlab => draw_slab(Slab::from_span(span), cells),
         SpanKind::Large => cells.iter_mut().for_each(|cell| cell.is_live = true),
+        SpanKind::CachedLarge => cells.iter_mut().for_each(|cell| {
+            (cell.taken_blocks, cell.cached_blocks) = (1, 1);
+        }),
         SpanKind::FreeRetained => cells.iter_mut().for_each(|cell| cell.is_retained = true),
         _ => {}
     }

@@ -55,6 +55,8 @@ pub(crate) enum SpanKind {
     Purging,
     /// The head of a slab that no refill takes from.
     SealedSlab,
+    /// The head of a large allocation that was given up and waits in a thread's cache.
+    CachedLarge,
 }
 
 impl SpanKind {
@@ -69,6 +71,7 @@ impl SpanKind {
             7 => SpanKind::LargeTail,
             8 => SpanKind::Purging,
             9 => SpanKind::SealedSlab,
+            10 => SpanKind::CachedLarge,
             _ => SpanKind::Inside,
         }
     }

@@ -156,17 +156,20 @@ impl<S: PageSource> Allocator<S> {
                 figures.collect(&arena, &mut totals);
             }
         }
-        self.add_classes(&mut stats, &totals);
-        self.add_pages(&mut stats, &totals);
+        let cached_large_bytes = self.add_classes(&mut stats, &totals);
+        self.add_pages(&mut stats, &totals, cached_large_bytes);
         stats
     }
 
-    fn add_classes(&self, stats: &mut Stats, totals: &ClassTotals) {
+    /// Answers the bytes of large spans in thread caches, which are counted as cached already.
+    fn add_classes(&self, stats: &mut Stats, totals: &ClassTotals) -> usize {
         let mut cached_blocks = [0; CLASS_COUNT];
+        let mut cached_large_bytes = 0;
         {
             let caches = self.caches().lock();
             stats.threads = caches.count();
             for cache in caches.iter() {
+                cached_large_bytes += cache.large_bytes();
                 for class in SizeClass::all() {
                     cached_blocks[class.index()] += cache.bin(class).len();
                 }
@@ -182,9 +185,11 @@ impl<S: PageSource> Allocator<S> {
                 stats.classes.push(figures);
             }
         }
+        stats.thread_cache_bytes += cached_large_bytes;
+        cached_large_bytes
     }
 
-    fn add_pages(&self, stats: &mut Stats, totals: &ClassTotals) {
+    fn add_pages(&self, stats: &mut Stats, totals: &ClassTotals, cached_large_bytes: usize) {
         let (pages, huge) = (self.page_heap().stats(), self.huge().stats());
         let slab_bytes: usize = SizeClass::all()
             .map(|class| totals[class.index()].counts.slabs * class.shape().pages().bytes())
@@ -193,7 +198,7 @@ impl<S: PageSource> Allocator<S> {
             .map(|class| totals[class.index()].sealed_slabs * class.shape().pages().bytes())
             .sum();
         let purged_slab_bytes: usize = totals.iter().map(|bin| bin.purged_bytes).sum();
-        stats.large_bytes = pages.active_bytes.saturating_sub(slab_bytes);
+        stats.large_bytes = pages.active_bytes.saturating_sub(slab_bytes + cached_large_bytes);
         stats.huge_bytes = huge.used_bytes;
         stats.huge_count = huge.count;
         stats.allocated_bytes += stats.large_bytes + stats.huge_bytes;

@@ -10,14 +10,17 @@ use crate::os::{clock, message};
 use crate::page_source::PageSource;
 use crate::segment_map::ADDRESS_BITS;
 use crate::span::{SpanKind, SpanPtr};
-use crate::thread_cache::ThreadSlot;
-use crate::units::Pages;
+use crate::thread_cache::{CACHED_PAGES_MAX, ThreadSlot};
+use crate::units::{PAGE_BYTES, Pages};
 
 impl<S: PageSource> Allocator<S> {
     /// Allocates what is not small.
     #[cold]
     #[inline(never)]
     pub(crate) fn alloc_big(&self, slot: &ThreadSlot, layout: Layout) -> Option<HugeBlock> {
+        if let Some(base) = self.alloc_large_cached(slot, layout) {
+            return Some(HugeBlock { base, is_zeroed: false });
+        }
         let block = if self.is_hopeless(layout.size()) {
             self.alloc_big_once(layout)
         } else {
@@ -46,10 +49,49 @@ impl<S: PageSource> Allocator<S> {
         Some(HugeBlock { base: taken.span.base(), is_zeroed: taken.is_zeroed })
     }
 
+    /// Allocates from the large spans that the thread's cache holds.
+    #[inline]
+    pub(crate) fn alloc_large_cached(
+        &self,
+        slot: &ThreadSlot,
+        layout: Layout,
+    ) -> Option<NonNull<u8>> {
+        let pages = cached_pages(layout)?;
+        slot.pop_large(pages).map(SpanPtr::base)
+    }
+
     /// Frees what is not small.
-    #[cold]
     #[inline(never)]
-    pub(crate) fn dealloc_big(&self, block: NonNull<u8>, layout: Layout) {
+    pub(crate) fn dealloc_big(&self, slot: &ThreadSlot, block: NonNull<u8>, layout: Layout) {
+        if cached_pages(layout).is_some() {
+            let span = self.large_span(block, layout.size());
+            // SAFETY: the span is confirmed as the caller's, who gives it up.
+            if !unsafe { slot.push_large(span) } {
+                self.dealloc_large_slow(slot, span);
+            }
+            return;
+        }
+        self.dealloc_big_slow(block, layout);
+    }
+
+    /// Frees a span for which the thread's cache had no room, or makes room.
+    #[cold]
+    fn dealloc_large_slow(&self, slot: &ThreadSlot, span: SpanPtr) {
+        let now = clock::coarse_milliseconds();
+        let is_cached = self.cache_for(slot).is_some_and(|cache| {
+            let mut locked = cache.open(slot, &self.caches, now);
+            locked.grow_large(&self.magazines());
+            // SAFETY: the caller's span, which the slot did not take.
+            unsafe { locked.push_large(span) }
+        });
+        if !is_cached {
+            self.page_heap.free(span);
+        }
+        self.tick(now);
+    }
+
+    #[cold]
+    fn dealloc_big_slow(&self, block: NonNull<u8>, layout: Layout) {
         if Route::of_more(layout) == Route::Large {
             self.page_heap.free(self.large_span(block, layout.size()));
         } else if !self.huge.dealloc(&self.huge_supply(), block, layout.size()) {
@@ -77,6 +119,12 @@ impl<S: PageSource> Allocator<S> {
             ))
         })
     }
+}
+
+/// Pages of a large allocation that a thread's cache may hold, and may serve.
+fn cached_pages(layout: Layout) -> Option<Pages> {
+    let is_cached = layout.size() <= CACHED_PAGES_MAX.bytes() && layout.align() <= PAGE_BYTES;
+    is_cached.then(|| large_pages(layout.size()))
 }
 
 /// Pages of a large allocation; one of size zero, with a large alignment, has one too.

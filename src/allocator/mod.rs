@@ -241,7 +241,7 @@ impl<S: PageSource> Allocator<S> {
                     self.dealloc_small_slow(slot, class, block);
                 }
             },
-            None => self.dealloc_big(block, layout),
+            None => self.dealloc_big(slot, block, layout),
         }
     }
 

@@ -64,7 +64,7 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// The calling thread's cache, made if the thread is new; `None` for one that goes without.
-    fn cache_for<'slot>(&self, slot: &'slot ThreadSlot) -> Option<&'slot ThreadCache> {
+    pub(super) fn cache_for<'slot>(&self, slot: &'slot ThreadSlot) -> Option<&'slot ThreadCache> {
         self.adopt_orphans();
         match slot.state() {
             ThreadState::Attached => ThreadCache::of(slot),
@@ -126,12 +126,14 @@ impl<S: PageSource> Allocator<S> {
 
     /// Puts a locked cache's blocks back into their slabs; answers the bytes.
     pub(crate) fn drain(&self, locked: &mut LockedCache<'_>) -> usize {
-        locked.drain(&self.magazines(), |class, blocks| self.put_back(class, blocks))
+        let put_back = |class, blocks: &mut [*mut u8]| self.put_back(class, blocks);
+        locked.drain(&self.magazines(), put_back, |span| self.page_heap.free(span))
     }
 
     /// Gives a locked cache's blocks to depots as far as those have room; answers the bytes.
     pub(crate) fn drain_to_depots(&self, locked: &mut LockedCache<'_>) -> usize {
-        locked.drain(&self.magazines(), |class, blocks| self.flush(class, blocks))
+        let flush = |class, blocks: &mut [*mut u8]| self.flush(class, blocks);
+        locked.drain(&self.magazines(), flush, |span| self.page_heap.free(span))
     }
 
     fn alloc_refilling(

@@ -5,6 +5,7 @@ mod block;
 mod faults;
 mod faulty_source;
 mod forks;
+mod large;
 mod limits;
 mod model;
 mod page_map;

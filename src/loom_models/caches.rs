@@ -58,7 +58,7 @@ impl World {
         // Touches every word of the slot, of the cache and of its bins.
         assert!(slot.pop(class()).is_none());
         let mut locked = cache.expect("memory for it").open(&slot, &self.registry, 0);
-        locked.drain(&self.magazines(), |_, _| {});
+        locked.drain(&self.magazines(), |_, _| {}, |_| {});
         drop(locked);
         let owner = Owner { world: Arc::clone(self), slot, held: Vec::new() };
         (1..=count).for_each(|number| owner.give(number));
@@ -77,7 +77,7 @@ impl World {
             // SAFETY: it was on the registry's list, whose lock has been held since.
             let cache = unsafe { cache.as_ref() };
             let Some(mut locked) = cache.lock_if_idle() else { continue };
-            locked.drain(&self.magazines(), |_, blocks| reclaimed.extend(numbers(blocks)));
+            locked.drain(&self.magazines(), |_, blocks| reclaimed.extend(numbers(blocks)), |_| {});
             caches.set_cold(cache, true);
         }
         reclaimed
@@ -136,7 +136,7 @@ impl Owner {
         let mut locked = self.cache().lock();
         locked.hide(&self.slot);
         let mut cached = Vec::new();
-        locked.drain(&self.world.magazines(), |_, blocks| cached.extend(numbers(blocks)));
+        locked.drain(&self.world.magazines(), |_, blocks| cached.extend(numbers(blocks)), |_| {});
         drop(locked);
         ThreadCache::detach(&self.slot, &self.world.registry, &self.world.magazines());
         self.held.extend(cached);

@@ -76,7 +76,9 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
             SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd => tally.dirty += pages,
             SpanKind::FreeRetained => tally.retained += pages,
             SpanKind::Purging => tally.purging += pages,
-            SpanKind::Slab | SpanKind::SealedSlab | SpanKind::Large => tally.active += pages,
+            SpanKind::Slab | SpanKind::SealedSlab | SpanKind::Large | SpanKind::CachedLarge => {
+                tally.active += pages
+            }
             other => ensure!(false, "a span's head says {other:?}"),
         }
         if kind.is_free() {

@@ -156,6 +156,26 @@ impl CacheBin {
         unsafe { core::slice::from_raw_parts_mut(self.bottom.load(Relaxed), count) }
     }
 
+    /// The entry at `index`.
+    ///
+    /// # Safety
+    ///
+    /// As [`pop`](Self::pop), and the index is below the capacity.
+    pub(super) unsafe fn entry(&self, index: usize) -> *mut u8 {
+        // SAFETY: the caller's promise: the magazine has the entry, initialised.
+        unsafe { AtomicEntry::from_ptr(self.bottom.load(Relaxed).add(index)) }.load(Relaxed)
+    }
+
+    /// # Safety
+    ///
+    /// As [`entry`](Self::entry).
+    pub(super) unsafe fn set_entry(&self, index: usize, entry: *mut u8) {
+        // SAFETY: the caller's promise. Release, so that a fork at this moment copies what was
+        // stored before as well.
+        unsafe { AtomicEntry::from_ptr(self.bottom.load(Relaxed).add(index)) }
+            .store(entry, Release);
+    }
+
     pub(super) fn set_len(&self, len: usize) {
         debug_assert!(len <= self.capacity());
         // Wrapping, for a bin without a magazine adds nothing to null.

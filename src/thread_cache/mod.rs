@@ -3,6 +3,7 @@
 //! ```text
 //! ThreadSlot::pop / push      slot.rs       the fast path: no lock, no atomic read-modify-write
 //! └─ CacheBin                 cache_bin.rs  one class's magazine
+//! ├─ large bin                large.rs      freed spans of large allocations
 //! ThreadCache                 (here)        what the slow path does under the cache's lock
 //! ├─ CacheBudget              ../budget.rs  how far magazines may grow, all threads together
 //! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim
@@ -10,6 +11,7 @@
 //! ```
 
 mod cache_bin;
+mod large;
 mod lifetime;
 mod registry;
 mod slot;
@@ -23,9 +25,11 @@ use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
 use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
+use crate::span::SpanPtr;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 pub(crate) use cache_bin::CacheBin;
+pub(crate) use large::CACHED_PAGES_MAX;
 pub(crate) use registry::{CacheLists, CacheRegistry};
 pub(crate) use slot::{ThreadSlot, ThreadState};
 
@@ -38,6 +42,8 @@ static EMPTY: ThreadCache = ThreadCache::new();
 #[derive(Debug)]
 pub(crate) struct ThreadCache {
     bins: [CacheBin; CLASS_COUNT],
+    /// Freed spans of large allocations: see [`large`].
+    large: CacheBin,
     /// Held by whoever works on the bins outside the owner's fast path.
     owned: Mutex<{ rank::THREAD_CACHE }, CacheState>,
     next: AtomicPtr<ThreadCache>,
@@ -50,6 +56,8 @@ pub(crate) struct ThreadCache {
     used_at: AtomicU64,
     /// Bytes borrowed from the budget.
     borrowed_bytes: AtomicUsize,
+    /// Bytes of the spans in `large`, written as its bin is.
+    large_bytes: AtomicUsize,
 }
 
 /// What a cache's lock guards, besides the bins.
@@ -80,6 +88,7 @@ impl ThreadCache {
     const fn new() -> Self {
         ThreadCache {
             bins: [const { CacheBin::new() }; CLASS_COUNT],
+            large: CacheBin::new(),
             owned: Mutex::new(CacheState { arena: 0, contended: false }),
             next: AtomicPtr::new(core::ptr::null_mut()),
             previous: AtomicPtr::new(core::ptr::null_mut()),
@@ -87,6 +96,7 @@ impl ThreadCache {
             is_cold: AtomicBool::new(false),
             used_at: AtomicU64::new(0),
             borrowed_bytes: AtomicUsize::new(0),
+            large_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -283,30 +293,40 @@ impl<'cache> LockedCache<'cache> {
         Some(())
     }
 
-    /// Hands all blocks to `flush`, and gives magazines and what they borrowed back.
+    /// Hands all blocks to `flush` and `free_large`, and gives magazines and what they borrowed back.
     pub(crate) fn drain<S: PageSource>(
         &mut self,
         magazines: &Magazines<'_, S>,
         mut flush: impl FnMut(SizeClass, &mut [*mut u8]),
+        free_large: impl FnMut(SpanPtr),
     ) -> usize {
         let mut drained_bytes = 0;
         for class in SizeClass::all() {
             let bin = self.cache.bin(class);
             let (len, capacity) = (bin.len(), bin.capacity());
-            let Some(magazine) = bin.magazine() else { continue };
+            if capacity == 0 {
+                continue;
+            }
             self.flush(class, len, |blocks| flush(class, blocks));
             drained_bytes += len * class.block_bytes();
-            // SAFETY: the lock is held, and an empty bin of capacity zero needs no storage; the
-            // magazine was taken by `move_magazine` with this size.
-            unsafe {
-                bin.set_magazine(core::ptr::null_mut(), 0);
-                let bytes = cache_bin::magazine_bytes(capacity);
-                magazines.metadata.give(magazines.source, magazine.cast(), bytes);
-            }
+            self.release_magazine(bin, magazines);
             magazines.budget.return_bytes(capacity * class.block_bytes());
         }
+        drained_bytes += self.drain_large(magazines, free_large);
         self.cache.borrowed_bytes.store(0, Relaxed);
         drained_bytes
+    }
+
+    /// Gives the magazine of an empty bin back.
+    fn release_magazine<S: PageSource>(&self, bin: &CacheBin, magazines: &Magazines<'_, S>) {
+        let Some(magazine) = bin.magazine() else { return };
+        let bytes = cache_bin::magazine_bytes(bin.capacity());
+        // SAFETY: the lock is held, and an empty bin of capacity zero needs no storage; the
+        // magazine was taken by `move_magazine` with this size.
+        unsafe {
+            bin.set_magazine(core::ptr::null_mut(), 0);
+            magazines.metadata.give(magazines.source, magazine.cast(), bytes);
+        }
     }
 }
 

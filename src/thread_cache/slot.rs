@@ -92,6 +92,16 @@ impl ThreadSlot {
         pushed
     }
 
+    /// Lets `work` do with the thread's cache, or with EMPTY, what the fast path may.
+    #[inline(always)]
+    pub(super) fn work<T>(&self, work: impl FnOnce(&ThreadCache) -> T) -> T {
+        self.enter();
+        // SAFETY: as in `pop`.
+        let result = work(unsafe { &*self.cache.load(Relaxed) });
+        self.leave();
+        result
+    }
+
     #[inline(always)]
     fn enter(&self) {
         if !HAS_HANDSHAKE {

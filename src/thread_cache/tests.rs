@@ -41,7 +41,7 @@ impl World {
     /// Drains and detaches; blocks still in the cache are forgotten, for they are not there.
     fn detach(&self, slot: &ThreadSlot) {
         if let Some(cache) = ThreadCache::of(slot) {
-            cache.lock().drain(&self.magazines(), |_, _| {});
+            cache.lock().drain(&self.magazines(), |_, _| {}, |_| {});
         }
         ThreadCache::detach(slot, &self.registry, &self.magazines());
     }

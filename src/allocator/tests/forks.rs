@@ -54,6 +54,8 @@ fn a_child_takes_over_what_its_parent_was_purging_and_not_what_it_purges_itself(
         1,
     );
     let source = heap.page_heap().source().inner();
+    // Freed spans go straight to the page heap.
+    heap.budget().set_limit_bytes(Some(0));
     let slots = [ThreadSlot::new(), ThreadSlot::new()];
     let mut large: Vec<_> =
         (0..4).map(|_| Block::alloc(&heap, &slots[0], layout(LARGE, 1), 1).unwrap()).collect();

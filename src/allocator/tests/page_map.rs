@@ -22,6 +22,9 @@ fn each_page_is_shown_as_what_it_is_used_for() {
     let rest = SEGMENT_PAGES - 10;
     assert_eq!(counts(), [10, 0, 0, rest]);
     large.dealloc(&heap, &slot);
+    assert_eq!(counts(), [0, 10, 0, rest], "the thread may want as much again");
+    assert_eq!(heap.stats().thread_cache_bytes, 10 * PAGE_BYTES);
+    heap.flush_own_cache(&slot);
     assert_eq!(counts(), [0, 0, 10, rest]);
     heap.page_heap().purge_dirty();
     assert_eq!(counts(), [0, 0, 0, SEGMENT_PAGES]);

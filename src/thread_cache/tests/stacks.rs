@@ -156,15 +156,22 @@ fn a_drain_hands_out_every_block_once_and_the_cache_starts_anew() {
             push(slot, class, 1..3);
         }
         let mut drained = Vec::new();
-        let bytes = cache.lock().drain(&world.magazines(), |class, blocks| {
-            drained.extend(blocks.iter().map(|block| (class, block.addr() / 8)));
-        });
+        let bytes = cache.lock().drain(
+            &world.magazines(),
+            |class, blocks| drained.extend(blocks.iter().map(|block| (class, block.addr() / 8))),
+            |_| panic!("no span was given up"),
+        );
         let [small, middle, big] = classes;
         assert_eq!(drained, [(small, 1), (small, 2), (middle, 1), (middle, 2), (big, 1)]);
         assert_eq!(bytes, 2 * 8 + 2 * 64 + 32 * 1024);
         assert_eq!((world.budget.lent_bytes(), cache.borrowed_bytes()), (0, 0));
         assert!(classes.into_iter().all(|class| slot.pop(class).is_none()));
-        assert_eq!(cache.lock().drain(&world.magazines(), |_, _| panic!("nothing is left")), 0);
+        let again = cache.lock().drain(
+            &world.magazines(),
+            |_, _| panic!("nothing is left"),
+            |_| panic!("nothing is left"),
+        );
+        assert_eq!(again, 0);
         assert_eq!(grow_fully(world, cache, middle)[..2], [0, 8]);
     });
 }
