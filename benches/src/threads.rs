@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use libc::{pthread_attr_t, pthread_t};
 
 use crate::block::out_of_memory;
-use crate::peers::Peer;
+use crate::peers::{Peer, PeerId};
 
 type Start = extern "C" fn(*mut c_void) -> *mut c_void;
 type Create =
@@ -35,7 +35,7 @@ impl Thread {
         // SAFETY: The block is as large and as aligned as the type asks.
         unsafe { block.write(work) };
         let mut handle = 0;
-        let create = creation::<P>();
+        let create = creation(P::ID);
         // SAFETY: `begin` takes what `block` is, which is nobody else's from here.
         let error = unsafe { create(&raw mut handle, null(), begin::<P, W>, block.cast()) };
         assert_eq!(error, 0, "the system started no thread");
@@ -64,10 +64,10 @@ extern "C" fn begin<P: Peer, W: FnOnce()>(block: *mut c_void) -> *mut c_void {
     null_mut()
 }
 
-/// The function that starts the threads of a program whose allocator is `P`.
-fn creation<P: Peer>() -> Create {
+/// The function that starts the threads of a program whose allocator is this peer.
+pub(crate) fn creation(peer: PeerId) -> Create {
     static SYSTEM: OnceLock<Create> = OnceLock::new();
-    if P::ID.wraps_threads() {
+    if peer.wraps_threads() {
         return of_this_program();
     }
     *SYSTEM.get_or_init(|| {

@@ -9,6 +9,15 @@ use std::fmt;
 /// What all threads of a herd do; each is told its number.
 type Job = Box<dyn Fn(usize) + Send + Sync>;
 
+/// The first function of a thread, and one that starts it, as `pthread_create` does.
+type Begin = extern "C" fn(*mut c_void) -> *mut c_void;
+pub(crate) type Create = unsafe extern "C" fn(
+    *mut libc::pthread_t,
+    *const libc::pthread_attr_t,
+    Begin,
+    *mut c_void,
+) -> libc::c_int;
+
 /// Bytes of a thread's stack: little, for the sake of the addresses of a thousand of them.
 const STACK_BYTES: usize = 64 << 10;
 
@@ -41,19 +50,28 @@ impl fmt::Debug for Herd {
 impl Herd {
     /// Starts `count` threads; a panic in one of them ends the program.
     pub(crate) fn start(count: usize, job: impl Fn(usize) + Send + Sync + 'static) -> Herd {
+        Herd::start_by(libc::pthread_create, count, job)
+    }
+
+    /// The same by another function than the one that the program has by this name.
+    pub(crate) fn start_by(
+        create: Create,
+        count: usize,
+        job: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Herd {
         let job: *mut Job = Box::into_raw(Box::new(Box::new(job)));
         let ticket = |number| Ticket { job, number };
         let tickets = (0..count).map(ticket).collect();
         let mut herd =
             Herd { stacks: map(count), tickets, threads: Vec::with_capacity(count), job };
         for number in 0..count {
-            let thread = herd.start_one(number);
+            let thread = herd.start_one(create, number);
             herd.threads.push(thread);
         }
         herd
     }
 
-    fn start_one(&self, number: usize) -> libc::pthread_t {
+    fn start_one(&self, create: Create, number: usize) -> libc::pthread_t {
         let stack = self.stack(number);
         let ticket = core::ptr::from_ref(&self.tickets[number]).cast_mut().cast();
         // SAFETY: the attributes are this function's own; the stack is this thread's alone and,
@@ -63,7 +81,7 @@ impl Herd {
             let mut thread = core::mem::zeroed();
             assert_eq!(libc::pthread_attr_init(&mut attributes), 0);
             assert_eq!(libc::pthread_attr_setstack(&mut attributes, stack, STACK_BYTES), 0);
-            let status = libc::pthread_create(&mut thread, &attributes, run, ticket);
+            let status = create(&mut thread, &attributes, run, ticket);
             assert_eq!(status, 0, "thread {number} starts");
             libc::pthread_attr_destroy(&mut attributes);
             thread

@@ -35,6 +35,7 @@ mod usage;
 mod workloads;
 
 // What the tests of the allocator look at memory with is what it is compared with.
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../../tests/common/herd.rs"]
 mod herd;
 #[allow(dead_code, reason = "the tests use more of it")]

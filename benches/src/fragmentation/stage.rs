@@ -17,6 +17,7 @@ use super::scale::Scale;
 use super::upkeep;
 use super::usage::{self, Usage};
 use crate::peers::PeerId;
+use crate::threads;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -106,6 +107,15 @@ impl Stage {
 
     pub(super) fn peer(&self) -> PeerId {
         self.contender.peer
+    }
+
+    /// Starts the load's threads, as a program whose allocator is the contender would.
+    pub(super) fn start_herd(
+        &self,
+        count: usize,
+        job: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Herd {
+        Herd::start_by(threads::creation(self.peer()), count, job)
     }
 
     /// Ends the load, lets the allocator do what it does at rest, then has it trim, and tells the

@@ -6,7 +6,6 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::fragmentation::block::{Block, Fill};
-use crate::fragmentation::herd::Herd;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
 
@@ -27,7 +26,7 @@ pub(crate) fn burst_idle(stage: &Stage) {
     // Met when all hold all, when all have freed most, and when all may go.
     let meeting = Arc::new(Barrier::new(THREADS + 1));
     let shared = (Arc::clone(&kept), Arc::clone(&meeting), stage.meter());
-    let herd = Herd::start(THREADS, move |number| {
+    let herd = stage.start_herd(THREADS, move |number| {
         let (kept, meeting, meter) = &shared;
         let mut random = Random::new(number as u64);
         let mut blocks = meter.time(|| burst(bytes, &mut random));

@@ -6,7 +6,6 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::fragmentation::block::{Block, Fill};
-use crate::fragmentation::herd::Herd;
 use crate::fragmentation::meter::Meter;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
@@ -47,7 +46,7 @@ fn connect(stage: &Stage, is_mixed: bool) {
         meeting: Barrier::new(threads + 1),
     });
     let shared = Arc::clone(&connections);
-    let herd = Herd::start(threads, move |number| live(number, &shared, is_mixed));
+    let herd = stage.start_herd(threads, move |number| live(number, &shared, is_mixed));
     connections.meeting.wait();
     stage.rest(
         Some(&herd),

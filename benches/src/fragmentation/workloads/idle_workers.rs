@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Barrier};
 
 use crate::fragmentation::block::{Block, Fill};
-use crate::fragmentation::herd::Herd;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
 
@@ -18,7 +17,7 @@ pub(crate) fn idle_workers(stage: &Stage) {
     // Met when all are done, and when all may go.
     let meeting = Arc::new(Barrier::new(THREADS + 1));
     let shared = Arc::clone(&meeting);
-    let herd = Herd::start(THREADS, move |number| {
+    let herd = stage.start_herd(THREADS, move |number| {
         let mut random = Random::new(number as u64);
         (0..ROUNDS).for_each(|_| meter.time(|| work(blocks_per_round, &mut random)));
         shared.wait();

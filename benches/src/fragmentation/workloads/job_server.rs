@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::pace::Pace;
 use super::shards::{Shards, Weighed};
 use crate::fragmentation::block::{Block, Fill};
-use crate::fragmentation::herd::Herd;
 use crate::fragmentation::meter::Meter;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
@@ -68,7 +67,7 @@ pub(crate) fn job_server(stage: &Stage, threads: usize) {
         meeting: Barrier::new(threads + 1),
     });
     let shared = Arc::clone(&server);
-    let herd = Herd::start(threads, move |number| shared.work(number));
+    let herd = stage.start_herd(threads, move |number| shared.work(number));
     server.meeting.wait();
     stage.rest(
         Some(&herd),

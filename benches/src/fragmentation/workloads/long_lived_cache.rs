@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::shards::{Shards, Weighed};
 use crate::fragmentation::block::{Block, Fill};
-use crate::fragmentation::herd::Herd;
 use crate::fragmentation::meter::Meter;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
@@ -75,7 +74,7 @@ pub(crate) fn long_lived_cache(stage: &Stage) {
         meeting: Barrier::new(FILLERS + EVICTORS + 1),
     });
     let shared = Arc::clone(&cache);
-    let herd = Herd::start(FILLERS + EVICTORS, move |number| {
+    let herd = stage.start_herd(FILLERS + EVICTORS, move |number| {
         let mut random = Random::new(number as u64);
         if number < FILLERS {
             shared.fill(&mut random);

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Barrier, Mutex};
 
 use crate::fragmentation::block::{Block, Fill};
-use crate::fragmentation::herd::Herd;
 use crate::fragmentation::stage::Stage;
 use crate::random::Random;
 
@@ -31,7 +30,7 @@ pub(crate) fn size_drift(stage: &Stage) {
     let ends = Arc::new(Barrier::new(THREADS + 1));
     let shared = (Arc::clone(&kept), Arc::clone(&meeting), Arc::clone(&ends));
     let meter = stage.meter();
-    let herd = Herd::start(THREADS, move |number| {
+    let herd = stage.start_herd(THREADS, move |number| {
         let (kept, meeting, ends) = &shared;
         let mut random = Random::new(number as u64);
         for phase in 0..PHASES {
