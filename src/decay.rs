@@ -8,7 +8,8 @@
 //!
 //! A busy program frees pages faster than they age. Several times in a period, what is kept is
 //! therefore held against what is in use: dirty pages beyond a part of it go back at once, and the
-//! budget of the thread caches follows it.
+//! budget of the thread caches follows it. So they are too when a great part of the memory is freed
+//! in one go, after which there may be nobody to look at the clock.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
@@ -120,7 +121,9 @@ impl<S: PageSource> Allocator<S> {
         if let Some(began_at) = self.decay().end_period(now) {
             self.give_back_unused(began_at);
         }
-        if self.decay().is_time_to_balance(now) {
+        let has_excess =
+            self.page_heap().has_excess() && self.decay().period_milliseconds().is_some();
+        if self.decay().is_time_to_balance(now) || has_excess {
             self.balance();
         }
         if self.decay().is_immediate() {

@@ -18,6 +18,9 @@ mod purge;
 mod runs;
 mod span_heap;
 
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
+
 use crate::counted_source::CountedSource;
 use crate::hooks::Event;
 use crate::lock::{Mutex, rank};
@@ -28,12 +31,17 @@ use crate::span::{SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
 use free_index::FreeIndex;
 
+/// Dirty pages beyond half of those in use that wait no longer than for the next slow path.
+const EXCESS_PAGES: Pages = Pages::new(8192);
+
 /// The spans of all segments, and the source they come from.
 #[derive(Debug)]
 pub(crate) struct PageHeap<S> {
     source: CountedSource<S>,
     segment_map: SegmentMap,
     spans: Mutex<{ rank::PAGE_HEAP }, FreeSpans>,
+    /// Whether so many pages are dirty that some should go back before the next look at the clock.
+    has_excess: AtomicBool,
 }
 
 /// What the page heap's lock guards.
@@ -48,6 +56,8 @@ struct FreeSpans {
     active: Pages,
     /// Pages in spans on their way back to the kernel.
     purging: Pages,
+    /// Dirty pages that the last purge of an excess left, or fewer if fewer were left since.
+    unpurged: Pages,
     segment_count: usize,
     segments_mapped: usize,
     segments_released: usize,
@@ -81,6 +91,7 @@ impl<S: PageSource> PageHeap<S> {
             source: CountedSource::new(source),
             segment_map: SegmentMap::new(),
             spans: Mutex::new(FreeSpans::new()),
+            has_excess: AtomicBool::new(false),
         }
     }
 
@@ -194,6 +205,25 @@ impl<S: PageSource> PageHeap<S> {
         let mut spans = self.spans.lock();
         let kind = spans.dirty_kind();
         spans.free(span, span.pages(), kind);
+        self.note_excess(&mut spans);
+    }
+
+    /// Notes whether free pages came to be more than may wait for the clock.
+    ///
+    /// What frees a great part of its memory at once and then does nothing would else keep it all.
+    fn note_excess(&self, spans: &mut FreeSpans) {
+        let dirty = spans.dirty_pages();
+        spans.unpurged = spans.unpurged.min(dirty);
+        let is_excess = dirty > spans.unpurged.max(spans.active / 2) + EXCESS_PAGES;
+        // Relaxed: a hint. Read first, so that the line is not written at every call.
+        if is_excess != self.has_excess.load(Relaxed) {
+            self.has_excess.store(is_excess, Relaxed);
+        }
+    }
+
+    /// Whether so many pages are dirty that some should go back now.
+    pub(crate) fn has_excess(&self) -> bool {
+        self.has_excess.load(Relaxed)
     }
 
     /// Frees the spans of a list under one lock.
@@ -203,6 +233,7 @@ impl<S: PageSource> PageHeap<S> {
         for span in list.iter().flatten() {
             spans.free(*span, span.pages(), kind);
         }
+        self.note_excess(&mut spans);
     }
 
     /// Lengthens a large span in place to `pages`, if the span behind it is free and long enough.
@@ -320,6 +351,7 @@ impl FreeSpans {
             retained: FreeIndex::new(),
             active: Pages::ZERO,
             purging: Pages::ZERO,
+            unpurged: Pages::ZERO,
             segment_count: 0,
             segments_mapped: 0,
             segments_released: 0,

@@ -1,5 +1,7 @@
 //! Giving dirty pages back to the kernel, and empty segments with their addresses.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::{FreeSpans, PageHeap, set_ends};
 use crate::hooks::Event;
 use crate::page_source::PageSource;
@@ -43,10 +45,16 @@ impl<S: PageSource> PageHeap<S> {
     pub(crate) fn purge_excess(&self) -> usize {
         let (mut excess, last) = {
             let spans = self.spans.lock();
+            self.has_excess.store(false, Relaxed);
             let kept = (spans.active / DIRTY_PART).max(Pages::new(DIRTY_MIN_PAGES));
             (spans.dirty_pages().saturating_sub(kept), 1 - spans.period)
         };
-        self.purge_period(last, &mut excess) + self.purge_period(1 - last, &mut excess)
+        let purged_bytes =
+            self.purge_period(last, &mut excess) + self.purge_period(1 - last, &mut excess);
+        // A source that takes nothing back is not asked again at each free.
+        let mut spans = self.spans.lock();
+        spans.unpurged = spans.dirty_pages();
+        purged_bytes
     }
 
     /// Gives back what was freed before the period that ends now, and begins the next.

@@ -1,6 +1,7 @@
 //! What is kept for reuse is held in proportion to what is in use.
 
-use super::{Allocator, Block, TestSource, ThreadSlot, finish, layout, timeless};
+use super::faulty_source::FaultySource;
+use super::{Allocator, Block, PageSource, TestSource, ThreadSlot, finish, layout, timeless};
 
 const MIB: usize = 1 << 20;
 
@@ -8,7 +9,7 @@ const MIB: usize = 1 << 20;
 /// count.
 const LATER: u64 = 1 << 40;
 
-fn large_blocks(heap: &Allocator<TestSource>, slot: &ThreadSlot, count: usize) -> Vec<Block> {
+fn large_blocks<S: PageSource>(heap: &Allocator<S>, slot: &ThreadSlot, count: usize) -> Vec<Block> {
     let block = |index| Block::alloc(heap, slot, layout(MIB, 1), index as u8).unwrap();
     (0..count).map(block).collect()
 }
@@ -36,6 +37,45 @@ fn a_busy_heap_keeps_no_more_dirty_pages_than_an_eighth_of_those_in_use() {
 }
 
 #[test]
+fn a_great_part_freed_in_one_go_does_not_wait_for_the_clock() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    let mut blocks = large_blocks(&heap, &slot, 100);
+    heap.tick(LATER);
+    heap.decay().begin_period(LATER);
+    heap.decay().set_milliseconds(1000);
+    // Dirty pages up to half of those in use and 32 MiB wait.
+    blocks.drain(..54).for_each(|block| block.dealloc(&heap, &slot));
+    assert_eq!(heap.stats().dirty_bytes, 54 * MIB);
+    blocks.drain(..1).for_each(|block| block.dealloc(&heap, &slot));
+    assert_eq!(heap.stats().dirty_bytes, (45 * MIB / 8).next_multiple_of(4096));
+    blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+    heap.decay().set_milliseconds(-1);
+    finish(&heap, &[slot]);
+}
+
+#[test]
+fn a_source_that_takes_nothing_back_is_asked_again_only_when_much_more_is_free() {
+    let heap = timeless(FaultySource::refusing(0..0), 1);
+    let slot = ThreadSlot::new();
+    let mut blocks = large_blocks(&heap, &slot, 100);
+    heap.tick(LATER);
+    heap.decay().begin_period(LATER);
+    heap.decay().set_milliseconds(1000);
+    let source = heap.page_heap().source().inner();
+    source.refuse_all();
+    blocks.drain(..60).for_each(|block| block.dealloc(&heap, &slot));
+    let asked = source.refused();
+    assert!(asked > 0);
+    blocks.drain(..20).for_each(|block| block.dealloc(&heap, &slot));
+    assert_eq!(source.refused(), asked);
+    source.heal();
+    heap.decay().set_milliseconds(-1);
+    blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+    finish(&heap, &[slot]);
+}
+
+#[test]
 fn the_budget_follows_resident_memory_up_and_down() {
     let heap = timeless(TestSource::new(), 1);
     let slot = ThreadSlot::new();
@@ -43,7 +83,7 @@ fn the_budget_follows_resident_memory_up_and_down() {
     let blocks = large_blocks(&heap, &slot, 80);
     heap.tick(LATER);
     let stats = heap.stats();
-    assert!((10 * MIB..11 * MIB).contains(&stats.cache_budget_bytes), "{stats}");
+    assert!((20 * MIB..22 * MIB).contains(&stats.cache_budget_bytes), "{stats}");
     blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
     heap.trim(&slot);
     heap.tick(LATER + 100);

@@ -28,6 +28,12 @@ impl FaultySource {
         }
     }
 
+    /// Refuses everything from here on.
+    pub(super) fn refuse_all(&self) {
+        self.refuse_from.store(0, SeqCst);
+        self.refuse_until.store(usize::MAX, SeqCst);
+    }
+
     /// Refuses nothing from here on.
     pub(super) fn heal(&self) {
         self.refuse_until.store(0, SeqCst);
