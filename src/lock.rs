@@ -17,6 +17,10 @@ use crate::sync::{AtomicU32, Backoff, futex};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
+/// How often a waiting thread looks before it sleeps, at growing intervals: for some 20 to 50
+/// microseconds, which is longer than anybody at work holds a lock, but for a reclaim.
+const SPINS: usize = if cfg!(loom) { 1 } else { 40 };
+
 /// Held, and somebody may be asleep on the word.
 const HELD_AND_AWAITED: u32 = 2;
 
@@ -85,11 +89,13 @@ impl RawFutexMutex {
     #[cold]
     fn lock_slow(&self) {
         let backoff = Backoff::new();
-        while !backoff.is_completed() {
+        // Never by giving up the processor: where a thousand threads wait for it, this one would be
+        // away for long, and with it the outer locks that it holds.
+        for _ in 0..SPINS {
             if self.0.load(Ordering::Relaxed) == FREE && self.try_lock() {
                 return;
             }
-            backoff.snooze();
+            backoff.spin();
         }
         // Acquire pairs with `unlock`. Having slept once, this thread cannot know whether others
         // still do, so it takes the lock as awaited and its unlock wakes the next.
