@@ -131,7 +131,6 @@ impl CapMalloc {
         })
     }
 
-    #[cold]
     #[inline(never)]
     fn alloc_big(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
@@ -230,10 +229,12 @@ fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
     }
 }
 
-#[cold]
 #[inline(never)]
 fn dealloc_big(block: NonNull<u8>, layout: Layout) {
     SLOT.with(|slot| {
+        if HEAP.dealloc_large_cached(slot, block, layout) {
+            return;
+        }
         HEAP.dealloc_big(slot, block, layout);
         poke_background(slot);
         hooks::end_slow_path(slot);

@@ -37,13 +37,15 @@ const _: () = assert!(DESCRIPTORS_BYTES <= DESCRIPTORS_ALIGN);
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Segment {
+    /// One bit for each page, set while it lies in a free span.
+    free_map: [AtomicU64; SEGMENT_PAGES / 64],
+    /// Not at the front: there it shared its set of the processor's cache with the first bytes of
+    /// every page, which a program that has just filled a large block has all in use.
     base: NonNull<u8>,
     /// Pages in free spans.
     free_pages: AtomicU32,
     /// The most pages ever in use, counted from the front: descriptors behind it were not touched.
     touched_pages: AtomicU32,
-    /// One bit for each page, set while it lies in a free span.
-    free_map: [AtomicU64; SEGMENT_PAGES / 64],
     spans: [Span; SEGMENT_PAGES],
     /// The second half of the bitmaps of slabs whose blocks are too many for a descriptor.
     side_words: [[AtomicU64; INLINE_WORDS]; SEGMENT_PAGES],

@@ -60,18 +60,30 @@ impl<S: PageSource> Allocator<S> {
         slot.pop_large(pages).map(SpanPtr::base)
     }
 
-    /// Frees what is not small.
-    #[inline(never)]
-    pub(crate) fn dealloc_big(&self, slot: &ThreadSlot, block: NonNull<u8>, layout: Layout) {
-        if cached_pages(layout).is_some() {
-            let span = self.large_span(block, layout.size());
-            // SAFETY: the span is confirmed as the caller's, who gives it up.
-            if !unsafe { slot.push_large(span) } {
-                self.dealloc_large_slow(slot, span);
-            }
-            return;
+    /// Frees a large allocation into the thread's cache; `false` where it has no room for it.
+    #[inline]
+    pub(crate) fn dealloc_large_cached(
+        &self,
+        slot: &ThreadSlot,
+        block: NonNull<u8>,
+        layout: Layout,
+    ) -> bool {
+        if cached_pages(layout).is_none() {
+            return false;
         }
-        self.dealloc_big_slow(block, layout);
+        let span = self.large_span(block, layout.size());
+        // SAFETY: the span is confirmed as the caller's, who gives it up.
+        unsafe { slot.push_large(span) }
+    }
+
+    /// Frees what is not small.
+    #[cold]
+    pub(crate) fn dealloc_big(&self, slot: &ThreadSlot, block: NonNull<u8>, layout: Layout) {
+        if cached_pages(layout).is_none() {
+            self.dealloc_big_slow(block, layout);
+        } else if !self.dealloc_large_cached(slot, block, layout) {
+            self.dealloc_large_slow(slot, self.large_span(block, layout.size()));
+        }
     }
 
     /// Frees a span for which the thread's cache had no room, or makes room.
@@ -109,8 +121,9 @@ impl<S: PageSource> Allocator<S> {
         let span =
             self.page_heap.segment_of(address).map(|segment| segment.page_containing(address));
         let confirmed = span.filter(|span| {
+            // A head's block starts with its page.
             span.kind() == SpanKind::Large
-                && span.base() == block
+                && address.is_multiple_of(PAGE_BYTES)
                 && span.pages() == large_pages(size)
         });
         confirmed.unwrap_or_else(|| {
