@@ -9,9 +9,7 @@ pub(crate) const DEFAULT_BUDGET_BYTES: usize = 32 << 20;
 
 /// Bytes that they may hold in a small program, and the part of resident memory in a larger one.
 const FOLLOWING_MIN_BYTES: usize = 8 << 20;
-///
-/// What caches may hold is lent: a bin in use is half full on the average, so an eighth is held.
-const FOLLOWING_PART: usize = 4;
+const FOLLOWING_PART: usize = 8;
 
 /// The part of the budget up to which depots borrow.
 const DEPOTS_PART: usize = 2;
@@ -140,7 +138,7 @@ mod tests {
         budget.set_limit_bytes(None);
         assert_eq!(budget.limit_bytes(), FOLLOWING_MIN_BYTES);
         for (resident_bytes, limit_bytes) in
-            [(64 << 20, 16 << 20), (1 << 20, FOLLOWING_MIN_BYTES), (4 << 30, DEFAULT_BUDGET_BYTES)]
+            [(128 << 20, 16 << 20), (1 << 20, FOLLOWING_MIN_BYTES), (4 << 30, DEFAULT_BUDGET_BYTES)]
         {
             budget.follow(resident_bytes);
             assert_eq!(budget.limit_bytes(), limit_bytes);
