@@ -31,7 +31,7 @@ pub struct Stats {
     pub retained_bytes: usize,
     /// Free pages that are resident still, freed mappings kept for reuse included.
     pub dirty_bytes: usize,
-    /// Free blocks in thread caches.
+    /// Free blocks in thread caches, parked ones included, and freed large spans that wait there.
     pub thread_cache_bytes: usize,
     /// Free blocks in depots.
     pub depot_bytes: usize,
@@ -49,7 +49,7 @@ pub struct Stats {
     pub arena_max: usize,
     /// Bytes of blocks that all caches may hold.
     pub cache_budget_bytes: usize,
-    /// Bytes of that which caches have borrowed.
+    /// Bytes of that which caches have borrowed; what depots have is not counted here.
     pub cache_lent_bytes: usize,
     /// Segments mapped now.
     pub segments: usize,
