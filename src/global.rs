@@ -235,6 +235,8 @@ fn dealloc_big(block: NonNull<u8>, layout: Layout) {
         if HEAP.dealloc_large_cached(slot, block, layout) {
             return;
         }
+        // A thread may begin with the free of what another made, and gets a cache for that.
+        prepare(slot, &Config::new());
         HEAP.dealloc_big(slot, block, layout);
         poke_background(slot);
         hooks::end_slow_path(slot);

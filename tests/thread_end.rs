@@ -195,3 +195,30 @@ fn a_thread_whose_end_was_told_gets_no_cache_any_more() {
         end_threads(ROUNDS, |value| run_in_bare_thread(end_after_a_huge_block, value));
     });
 }
+
+extern "C" fn free_a_large_block(block: *mut c_void) -> *mut c_void {
+    // SAFETY: the block is of this layout, and its maker gave it to this thread.
+    unsafe { GLOBAL.dealloc(block.cast(), Layout::new::<[u8; 100_000]>()) };
+    core::ptr::null_mut()
+}
+
+#[test]
+fn a_thread_that_begins_with_the_free_of_a_large_block_is_told_of_at_its_end() {
+    leaves_nothing_behind(|| {
+        // SAFETY: a valid layout, whose size is not zero.
+        let block = unsafe { GLOBAL.alloc(Layout::new::<[u8; 100_000]>()) };
+        assert!(!block.is_null());
+        let before = capmalloc::stats().threads;
+        let mut thread = 0;
+        // SAFETY: the function has the signature of a thread's, and the thread is joined at once.
+        unsafe {
+            let (attributes, argument) = (core::ptr::null(), block.cast());
+            let status =
+                libc::pthread_create(&mut thread, attributes, free_a_large_block, argument);
+            assert_eq!(status, 0, "a thread");
+            assert_eq!(libc::pthread_join(thread, core::ptr::null_mut()), 0, "its end");
+        }
+        // A cache that stayed would point into the memory of a thread that is gone.
+        assert_eq!(capmalloc::stats().threads, before);
+    });
+}
