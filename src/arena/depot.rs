@@ -41,7 +41,7 @@ pub(super) struct Depot {
     low_water: u32,
     /// The most that it held.
     high_water: u32,
-    /// Whether a batch was turned away since the depot last grew or held blocks for long.
+    /// Whether a batch was turned away since the depot last grew or was drained.
     was_full: bool,
 }
 
@@ -236,8 +236,8 @@ impl Depot {
 
     /// Moves blocks that a whole period did without out, up to `into.len()`; answers how many.
     ///
-    /// Once there are no more, room that was borrowed and not needed has gone back, and the next
-    /// period's marks begin.
+    /// An answer below that tells that there are no more: room that was borrowed and not needed has
+    /// gone back, and the next period's marks begin.
     pub(super) fn take_surplus<S: PageSource>(
         &mut self,
         class: SizeClass,
@@ -251,7 +251,8 @@ impl Depot {
         self.low_water = (surplus - count) as u32;
         self.return_extra(class, count, supply.budget);
         self.high_water = self.high_water.saturating_sub(count as u32).max(self.len);
-        if self.low_water == 0 {
+        // Not where `into` was just filled: the caller comes again, and would find the new mark.
+        if count < into.len() {
             let room = capacity(class) + self.extra as usize;
             self.return_extra(class, room - self.high_water as usize, supply.budget);
             (self.low_water, self.high_water) = (self.len, self.len);

@@ -147,6 +147,20 @@ fn a_depot_gives_back_what_a_period_did_without_and_what_was_lent_for_it() {
 }
 
 #[test]
+fn a_surplus_of_whole_batches_is_all_that_a_period_gives_back() {
+    let world = World::with_open(1);
+    let class = class_of(64);
+    grow_to_hold(&world, class, 1000);
+    let mut batch = [core::ptr::null_mut(); 256];
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut batch), 0);
+    let others = world.take(0, class, 1000 - 256);
+    assert_eq!(stock_what_fits(&world, class, &others), others.len());
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut batch), 256);
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut batch), 0, "the rest was of use");
+    assert_eq!(world.depot_blocks(0, class), 1000 - 256);
+}
+
+#[test]
 fn a_drained_depot_gives_up_what_it_borrowed() {
     let world = World::with_open(1);
     let class = class_of(1024);
