@@ -10,7 +10,7 @@ use crate::os::{clock, message};
 use crate::page_source::PageSource;
 use crate::segment_map::ADDRESS_BITS;
 use crate::span::{SpanKind, SpanPtr};
-use crate::thread_cache::{CACHED_PAGES_MAX, ThreadSlot};
+use crate::thread_cache::{CACHED_PAGES_MAX, LockedCache, ThreadSlot};
 use crate::units::{PAGE_BYTES, Pages};
 
 impl<S: PageSource> Allocator<S> {
@@ -90,16 +90,30 @@ impl<S: PageSource> Allocator<S> {
     #[cold]
     fn dealloc_large_slow(&self, slot: &ThreadSlot, span: SpanPtr) {
         let now = clock::coarse_milliseconds();
-        let is_cached = self.cache_for(slot).is_some_and(|cache| {
-            let mut locked = cache.open(slot, &self.caches, now);
-            locked.grow_large(&self.magazines());
-            // SAFETY: the caller's span, which the slot did not take.
-            unsafe { locked.push_large(span) }
-        });
-        if !is_cached {
+        let given_up = match self.cache_for(slot) {
+            Some(cache) => self.cache_large(&mut cache.open(slot, &self.caches, now), span),
+            None => Some(span),
+        };
+        if let Some(span) = given_up {
             self.page_heap.free(span);
         }
         self.tick(now);
+    }
+
+    /// Caches a span that the slot did not take; answers the one that has to go for it, if any.
+    fn cache_large(&self, locked: &mut LockedCache<'_>, span: SpanPtr) -> Option<SpanPtr> {
+        // SAFETY: the span is the caller's; a push that answers false left it alone.
+        unsafe {
+            // There may be room: the cache was hidden from the slot.
+            if locked.push_large(span) {
+                return None;
+            }
+            // Memory that is to go back at once does not wait in a cache.
+            if !self.decay.is_immediate() {
+                locked.grow_large(&self.magazines());
+            }
+            if locked.push_large(span) { None } else { Some(locked.replace_oldest_large(span)) }
+        }
     }
 
     #[cold]

@@ -95,6 +95,30 @@ impl LockedCache<'_> {
         unsafe { self.cache.push_large(span) }
     }
 
+    /// Caches a span in the place of the one that has been there the longest, and answers that;
+    /// else spans of a length that nobody asks for any more would keep all places. Without a
+    /// place the answer is the span itself.
+    ///
+    /// # Safety
+    ///
+    /// As [`ThreadSlot::push_large`], and the bin is full.
+    pub(crate) unsafe fn replace_oldest_large(&mut self, span: SpanPtr) -> SpanPtr {
+        let bin = &self.cache.large;
+        if bin.len() == 0 {
+            return span;
+        }
+        // SAFETY: the lock is held, and the bin has an entry, which is one of `push_large`.
+        let Some(oldest) = (unsafe { as_span(bin.entry(0)) }) else { return span };
+        let left_bytes = self.cache.large_bytes() - oldest.pages().bytes();
+        self.cache.large_bytes.store(left_bytes, Relaxed);
+        // SAFETY: the lock is held; the caller's promise, and there is room for one now.
+        unsafe {
+            bin.drop_oldest(1);
+            self.cache.push_large(span);
+        }
+        oldest
+    }
+
     /// Makes room for twice as many spans, or for a first one, as far as the budget lends.
     pub(crate) fn grow_large<S: PageSource>(&mut self, magazines: &Magazines<'_, S>) {
         let capacity = self.cache.large.capacity();

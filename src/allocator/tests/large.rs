@@ -1,7 +1,7 @@
 //! Large spans in thread caches.
 
 use super::{Block, TestSource, ThreadSlot, finish, layout, timeless};
-use crate::thread_cache::CACHED_PAGES_MAX;
+use crate::thread_cache::{CACHED_PAGES_MAX, ThreadCache};
 use crate::units::PAGE_BYTES;
 
 #[test]
@@ -69,5 +69,50 @@ fn memory_asked_for_as_zero_is_zero_where_a_cached_span_serves() {
     let zeroed = Block::alloc_zeroed(&heap, &slot, wanted, 1).unwrap();
     assert_eq!(zeroed.base, base);
     zeroed.dealloc(&heap, &slot);
+    finish(&heap, &[slot]);
+}
+
+#[test]
+fn spans_of_a_length_that_nobody_wants_any_more_make_room() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    let alloc = |pages| Block::alloc(&heap, &slot, layout(pages * PAGE_BYTES, 1), 7).unwrap();
+    for pages in [9, 20] {
+        let blocks: Vec<_> = (0..6).map(|_| alloc(pages)).collect();
+        blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+        assert_eq!(heap.stats().thread_cache_bytes, 4 * pages * PAGE_BYTES);
+        assert_eq!(heap.stats().large_bytes, 0);
+        heap.check();
+    }
+    let again: Vec<_> = (0..4).map(|_| alloc(20)).collect();
+    assert_eq!(heap.stats().thread_cache_bytes, 0);
+    again.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+    finish(&heap, &[slot]);
+}
+
+#[test]
+fn a_cache_that_was_hidden_borrows_no_more_while_it_has_room() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    let alloc = || Block::alloc(&heap, &slot, layout(9 * PAGE_BYTES, 1), 7).unwrap();
+    alloc().dealloc(&heap, &slot);
+    let lent_bytes = heap.stats().cache_lent_bytes;
+    let block = alloc();
+    ThreadCache::of(&slot).unwrap().lock().hide(&slot);
+    block.dealloc(&heap, &slot);
+    assert_eq!(heap.stats().thread_cache_bytes, 9 * PAGE_BYTES);
+    assert_eq!(heap.stats().cache_lent_bytes, lent_bytes);
+    finish(&heap, &[slot]);
+}
+
+#[test]
+fn where_memory_goes_back_at_once_no_span_is_cached() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    heap.decay().set_milliseconds(0);
+    Block::alloc(&heap, &slot, layout(9 * PAGE_BYTES, 1), 7).unwrap().dealloc(&heap, &slot);
+    let stats = heap.stats();
+    assert_eq!((stats.thread_cache_bytes, stats.dirty_bytes), (0, 0));
+    heap.decay().set_milliseconds(-1);
     finish(&heap, &[slot]);
 }
