@@ -77,9 +77,14 @@ impl<S: PageSource> Allocator<S> {
         // What a policy allocates meanwhile comes straight from an arena.
         slot.set_state(ThreadState::Uncached);
         let cache = self.assign_arena().and_then(|arena| {
-            let cache = ThreadCache::attach(slot, arena, &self.caches, &self.magazines())?;
+            // Counted for as long as the registry may list it, and longer rather than shorter: a
+            // forked child that finds the cache listed makes its owner leave.
             self.join(arena);
-            Some(cache)
+            let cache = ThreadCache::attach(slot, arena, &self.caches, &self.magazines());
+            if cache.is_none() {
+                self.leave(arena);
+            }
+            cache
         });
         // Without memory for a cache the thread tries again at its next call.
         slot.set_state(if cache.is_some() { ThreadState::Attached } else { ThreadState::Fresh });
@@ -92,16 +97,16 @@ impl<S: PageSource> Allocator<S> {
         slot.set_state(ThreadState::Uncached);
         let Some(cache) = ThreadCache::of(slot) else { return };
         let arena = cache.lock().state.arena;
-        self.leave(arena);
-        if ThreadCache::park(slot, &self.caches) {
-            return;
+        if !ThreadCache::park(slot, &self.caches) {
+            // To depots as far as they have room, for the next thread like this one.
+            let mut locked = cache.lock();
+            locked.hide(slot);
+            self.drain_to_depots(&mut locked);
+            drop(locked);
+            ThreadCache::detach(slot, &self.caches, &self.magazines());
         }
-        // To depots as far as they have room, for the next thread like this one.
-        let mut locked = cache.lock();
-        locked.hide(slot);
-        self.drain_to_depots(&mut locked);
-        drop(locked);
-        ThreadCache::detach(slot, &self.caches, &self.magazines());
+        // Last, as it joined first: see `attach`.
+        self.leave(arena);
     }
 
     /// Flushes the calling thread's cache, if it has one, straight to the slabs; answers the bytes.
@@ -284,12 +289,12 @@ impl<S: PageSource> Allocator<S> {
         let choice = choose();
         slot.set_state(before);
         let Some(arena) = choice else { return };
+        self.join(arena);
         let mut locked = cache.lock();
         let left = core::mem::replace(&mut locked.state.arena, arena);
         locked.state.contended = false;
         drop(locked);
         self.leave(left);
-        self.join(arena);
     }
 
     fn join(&self, arena: usize) {
