@@ -26,6 +26,9 @@ enum Action {
     TrimArena { arena: usize },
     Reclaim,
     Decay,
+    WarmUp { slot: usize },
+    Thaw,
+    Fork { slot: usize },
     SetArenaMax { count: usize },
 }
 
@@ -33,6 +36,8 @@ fn sizes() -> impl Strategy<Value = usize> {
     prop_oneof![
         12 => 0..1200_usize,
         6 => 1200..40_000_usize,
+        // Few lengths of those that caches take, so that what was freed is wanted again.
+        3 => prop::sample::select(vec![9 * PAGE_BYTES, 20 * PAGE_BYTES, 64 * PAGE_BYTES]),
         2 => 40_000..1_000_000_usize,
         1 => (2_usize << 20) - 8000..4_usize << 20,
     ]
@@ -45,10 +50,10 @@ fn calls() -> impl Strategy<Value = Action> {
         6 => (slot(), sizes(), align, any::<bool>()).prop_map(|(slot, size, align, is_zeroed)| {
             Action::Alloc { slot, size, align, is_zeroed }
         }),
-        3 => (slot(), 0..3000_usize, 1..150_usize)
+        3 => (slot(), 0..3000_usize, 1..600_usize)
             .prop_map(|(slot, size, count)| Action::AllocMany { slot, size, count }),
         5 => (slot(), chosen()).prop_map(|(slot, chosen)| Action::Free { slot, chosen }),
-        3 => (slot(), 1..150_usize).prop_map(|(slot, count)| Action::FreeMany { slot, count }),
+        3 => (slot(), 1..600_usize).prop_map(|(slot, count)| Action::FreeMany { slot, count }),
         3 => (slot(), chosen(), sizes())
             .prop_map(|(slot, chosen, size)| Action::Realloc { slot, chosen, size }),
     ]
@@ -58,11 +63,14 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let slot = || 0..SLOTS;
     let action = prop_oneof![
         14 => calls(),
-        1 => slot().prop_map(|slot| Action::Detach { slot }),
+        2 => slot().prop_map(|slot| Action::Detach { slot }),
         1 => slot().prop_map(|slot| Action::Trim { slot }),
         1 => (0..4_usize).prop_map(|arena| Action::TrimArena { arena }),
         1 => Just(Action::Reclaim),
-        1 => Just(Action::Decay),
+        2 => Just(Action::Decay),
+        1 => slot().prop_map(|slot| Action::WarmUp { slot }),
+        1 => Just(Action::Thaw),
+        1 => slot().prop_map(|slot| Action::Fork { slot }),
         2 => (1..5_usize).prop_map(|count| Action::SetArenaMax { count }),
     ];
     prop::collection::vec(action, 1..60)
@@ -112,7 +120,16 @@ impl Pair<'_> {
                 self.heap.trim(&self.slots[*slot]);
                 let stats = self.heap.stats();
                 assert_eq!((stats.dirty_bytes, stats.depot_bytes), (0, 0));
+                assert_eq!((stats.thread_cache_bytes, self.heap.budget().lent_bytes()), (0, 0));
+                assert_eq!(self.heap.caches().lock().parked_count(), 0);
             }
+            Action::WarmUp { slot } => {
+                self.heap.warm_up(&self.slots[*slot]);
+            }
+            Action::Thaw => {
+                self.heap.thaw();
+            }
+            Action::Fork { slot } => self.fork(*slot),
             Action::TrimArena { arena } => {
                 let is_open = *arena < self.heap.arenas().open();
                 assert_eq!(self.heap.trim_arena(*arena).is_some(), is_open);
@@ -123,6 +140,18 @@ impl Pair<'_> {
             Action::SetArenaMax { count } => self.heap.set_arena_max(*count).unwrap(),
             _ => self.decay(),
         }
+    }
+
+    /// Goes on as the child that a thread forks, which lacks the others; their blocks stay live.
+    fn fork(&mut self, forking: usize) {
+        self.heap.prepare_fork();
+        // SAFETY: the locks were just taken, in this thread.
+        unsafe { self.heap.finish_fork() };
+        self.heap.note_child(&self.slots[forking]);
+        for (_, slot) in self.slots.iter_mut().enumerate().filter(|(index, _)| *index != forking) {
+            **slot = ThreadSlot::new();
+        }
+        self.heap.adopt_orphans();
     }
 
     fn alloc(&mut self, slot: usize, size: usize, align: usize, is_zeroed: bool) {
@@ -153,6 +182,10 @@ impl Pair<'_> {
         assert_eq!(stats.huge_count, huge.count());
         assert!(stats.thread_cache_bytes <= stats.cache_lent_bytes);
         assert!(stats.cache_lent_bytes <= stats.cache_budget_bytes);
+        let borrowed_bytes: usize =
+            self.heap.caches().lock().iter().map(|cache| cache.borrowed_bytes()).sum();
+        assert_eq!(stats.cache_lent_bytes, borrowed_bytes);
+        assert!(self.heap.budget().lent_bytes() <= stats.cache_budget_bytes);
         let states = self.slots.iter().filter(|slot| slot.state() == ThreadState::Attached);
         assert_eq!(stats.threads, states.count());
         assert_eq!(threads_of_arenas(self.heap), stats.threads);

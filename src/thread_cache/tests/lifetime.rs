@@ -130,3 +130,46 @@ fn warm_caches_take_turns_and_cold_ones_wait_aside() {
     slots.iter().for_each(|slot| world.detach(slot));
     assert_eq!((counts(&world), world.bytes_in_use()), ((0, 0), 0));
 }
+
+/// How many caches are parked.
+fn parked(world: &World) -> usize {
+    world.registry.lock().parked_count()
+}
+
+#[test]
+fn a_parked_cache_is_nobodys_and_then_the_next_threads() {
+    let world = World::with_budget(usize::MAX);
+    let slots: [ThreadSlot; 2] = core::array::from_fn(|_| ThreadSlot::new());
+    let (cache, class) = (world.attach(&slots[0]), class_of(64));
+    cache.lock().grow(class, &world.magazines());
+    drop(cache.open(&slots[0], &world.registry, 5));
+    // SAFETY: the pointer stands for a block that nobody has, and nobody looks into.
+    assert!(unsafe { slots[0].push(class, block(7)) });
+    let cache = core::ptr::from_ref(cache);
+    assert!(ThreadCache::park(&slots[0], &world.registry));
+    assert!(ThreadCache::of(&slots[0]).is_none() && slots[0].pop(class).is_none());
+    assert_eq!((counts(&world), parked(&world), listed(&world)), ((0, 0), 1, vec![cache]));
+    assert!(!ThreadCache::park(&slots[0], &world.registry), "it has none any more");
+    let next = world.attach(&slots[1]);
+    assert!(core::ptr::eq(next, cache) && next.belongs_to(&slots[1]));
+    assert_eq!((counts(&world), parked(&world)), ((1, 1), 0));
+    // Whoever reclaims finds the new owner, and not the one that ended.
+    assert_eq!(next.open(&slots[1], &world.registry, 6).pop(class), Some(block(7)));
+    next.hide_from_owner();
+    assert!(slots[1].pop(class).is_none() && next.lock_if_idle().is_some());
+    world.detach(&slots[1]);
+    assert_eq!((counts(&world), world.bytes_in_use()), ((0, 0), 0));
+}
+
+#[test]
+fn a_cache_that_was_reclaimed_is_not_parked() {
+    let world = World::with_budget(usize::MAX);
+    let slots: [ThreadSlot; 2] = core::array::from_fn(|_| ThreadSlot::new());
+    let caches = slots.each_ref().map(|slot| world.attach(slot));
+    world.registry.lock().set_cold(caches[0], true);
+    assert!(!ThreadCache::park(&slots[0], &world.registry), "it holds nothing");
+    assert_eq!((counts(&world), parked(&world)), ((1, 2), 0));
+    assert!(ThreadCache::of(&slots[0]).is_some(), "whose it was has to give it up");
+    slots.iter().for_each(|slot| world.detach(slot));
+    assert_eq!((counts(&world), world.bytes_in_use()), ((0, 0), 0));
+}
