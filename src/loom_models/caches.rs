@@ -131,7 +131,17 @@ impl Owner {
         }
     }
 
-    /// Ends the thread, as `Allocator::detach` does; what was in the cache is held.
+    /// Ends the thread and has one that was just made go on with its cache, where that is parked.
+    pub(super) fn hand_on(mut self, slot: Arc<ThreadSlot>) -> Owner {
+        if !ThreadCache::park(&self.slot, &self.world.registry) {
+            self.detach();
+        }
+        let world = &self.world;
+        ThreadCache::attach(&slot, 0, &world.registry, &world.magazines()).expect("memory for it");
+        Owner { world: Arc::clone(world), slot, held: self.held }
+    }
+
+    /// Ends the thread without parking, as `Allocator::detach` does; what was in the cache is held.
     pub(super) fn detach(&mut self) {
         let mut locked = self.cache().lock();
         locked.hide(&self.slot);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::caches::{World, assert_all};
+use super::caches::{World, assert_all, class};
 use crate::sync::{model, spawn};
+use crate::thread_cache::ThreadSlot;
 
 #[test]
 fn an_owner_and_a_reclaimer_share_out_the_blocks() {
@@ -98,6 +99,31 @@ fn a_thread_ends_while_it_is_reclaimed() {
         assert_eq!(world.registry.lock().count(), 0);
         assert_all(2, owner.held.iter().copied().chain(reclaimed));
     });
+}
+
+#[test]
+fn a_cache_is_handed_on_to_the_next_thread_while_it_is_reclaimed() {
+    static HANDED_ON: AtomicBool = AtomicBool::new(false);
+    model(|| {
+        let world = World::new();
+        let owner = world.owner_of(2);
+        let heir = Arc::new(ThreadSlot::new());
+        assert!(heir.pop(class()).is_none());
+        let reclaimer = spawn({
+            let world = Arc::clone(&world);
+            move || world.reclaim()
+        });
+        let mut next = owner.hand_on(heir);
+        if next.held.is_empty() && next.take() {
+            HANDED_ON.store(true, Relaxed);
+        }
+        let reclaimed = reclaimer.join().unwrap();
+        assert_eq!(world.registry.lock().count(), 1);
+        next.detach();
+        assert_eq!(world.registry.lock().count() + world.registry.lock().parked_count(), 0);
+        assert_all(2, next.held.iter().copied().chain(reclaimed));
+    });
+    assert!(HANDED_ON.load(Relaxed), "that was tried");
 }
 
 #[test]

@@ -41,12 +41,16 @@ pub(super) fn heap() -> Arc<Heap> {
     // The fast path finds EMPTY.
     blocks.into_iter().for_each(|block| block.free(&heap, &slot));
     heap.detach(&slot);
+    // No thread of the model is to begin with this one's cache.
+    heap.trim(&slot);
     heap
 }
 
 /// Asserts that nothing is live, and gives the heap back.
 pub(super) fn finish(heap: &Heap) {
     heap.check();
+    // What threads that ended left to those to come.
+    heap.trim(&ThreadSlot::new());
     let counts = heap.arenas().get(0).expect("it was used").snapshot(class()).counts;
     assert_eq!(counts.taken_blocks, 0, "all blocks are back in their slabs");
     assert_eq!((heap.caches().lock().count(), heap.budget().lent_bytes()), (0, 0));

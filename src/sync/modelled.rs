@@ -193,22 +193,17 @@ pub(crate) fn compiler_fence(order: Ordering) {
     loom::sync::atomic::fence(order);
 }
 
-/// A backoff that yields once.
+/// A backoff that lets the other threads go on, for which loom waits in a thread that spins.
 #[derive(Debug)]
-pub(crate) struct Backoff(Cell<bool>);
+pub(crate) struct Backoff;
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Backoff(Cell::new(false))
+        Backoff
     }
 
-    pub(crate) fn snooze(&self) {
-        self.0.set(true);
+    pub(crate) fn spin(&self) {
         loom::thread::yield_now();
-    }
-
-    pub(crate) fn is_completed(&self) -> bool {
-        self.0.get()
     }
 }
 
