@@ -7,8 +7,10 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 /// Bytes that caches may hold at most, unless the program says otherwise.
 pub(crate) const DEFAULT_BUDGET_BYTES: usize = 32 << 20;
 
-/// Bytes that they may hold in a small program, and the part of resident memory in a larger one.
+/// Bytes that they may hold in a small program.
 const FOLLOWING_MIN_BYTES: usize = 8 << 20;
+
+/// The part of resident memory that they may hold in a larger one.
 const FOLLOWING_PART: usize = 8;
 
 /// The part of the budget up to which depots borrow.

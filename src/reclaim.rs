@@ -19,10 +19,6 @@ const BATCH: usize = 128;
 /// Milliseconds between two reclaims for the budget's sake.
 const BUDGET_PAUSE_MILLISECONDS: u64 = 4;
 
-/// Milliseconds without a visit to the slow path after which a thread's cache may be taken for
-/// the budget's sake: enough for a thread that waits for a processor among dozens of others.
-const BUDGET_IDLE_MILLISECONDS: u64 = 0;
-
 /// What a batch is to look at: a cache is chosen, passed over, or ends the search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Choice {
@@ -62,7 +58,7 @@ impl<S: PageSource> Allocator<S> {
             if wanted_bytes == 0 {
                 return Choice::Stop;
             }
-            if cache.belongs_to(slot) || cache.used_at() + BUDGET_IDLE_MILLISECONDS >= now {
+            if cache.belongs_to(slot) || cache.used_at() >= now {
                 return Choice::Pass;
             }
             wanted_bytes = wanted_bytes.saturating_sub(cache.borrowed_bytes());

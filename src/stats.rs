@@ -18,7 +18,7 @@ use crate::size_class::{CLASS_COUNT, SizeClass};
 pub struct Stats {
     /// Live blocks, at the size of their class, span or mapping.
     pub allocated_bytes: usize,
-    /// Pages of slabs, large and huge allocations.
+    /// Pages of slabs, of large and huge allocations, and of freed spans in thread caches.
     pub active_bytes: usize,
     /// Records of the allocator itself that are resident.
     pub metadata_bytes: usize,
@@ -31,7 +31,7 @@ pub struct Stats {
     pub retained_bytes: usize,
     /// Free pages that are resident still, freed mappings kept for reuse included.
     pub dirty_bytes: usize,
-    /// Free blocks in thread caches, parked ones included, and freed large spans that wait there.
+    /// Free blocks and large spans in thread caches, also in those that wait for the next thread.
     pub thread_cache_bytes: usize,
     /// Free blocks in depots.
     pub depot_bytes: usize,

@@ -53,7 +53,12 @@ fn keep_busy(seed: u64) {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let index = (state >> 33) as usize % blocks.len();
-        let size = (state >> 20) as usize % if index == 0 { 3_000_000 } else { 4000 };
+        // Few lengths of large blocks, which caches keep and hand out again.
+        let size = match index {
+            0 => (state >> 20) as usize % 3_000_000,
+            1..20 => 40_000 * (1 + (state >> 20) as usize % 5),
+            _ => (state >> 20) as usize % 4000,
+        };
         blocks[index] = vec![index as u8; size];
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! ThreadSlot::pop / push      slot.rs       the fast path: no lock, no atomic read-modify-write
-//! └─ CacheBin                 cache_bin.rs  one class's magazine
-//! ├─ large bin                large.rs      freed spans of large allocations
+//! ├─ CacheBin                 cache_bin.rs  one class's magazine
+//! └─ large bin                large.rs      freed spans of large allocations
 //! ThreadCache                 (here)        what the slow path does under the cache's lock
 //! ├─ CacheBudget              ../budget.rs  how far magazines may grow, all threads together
 //! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim

@@ -1,5 +1,4 @@
 //! The registry: every thread's cache, so that statistics and reclaim can find them.
-
 //!
 //! Two lists of threads' caches: warm ones may hold blocks, cold ones were reclaimed and hold none
 //! until their owner comes back. So a reclaim never looks at the thousand threads that it emptied

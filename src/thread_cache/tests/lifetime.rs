@@ -22,6 +22,8 @@ fn assert_empty_is_untouched() {
         let bin = EMPTY.bin(class);
         assert_eq!((bin.len(), bin.capacity(), bin.magazine()), (0, 0, None));
     }
+    let large = &EMPTY.large;
+    assert_eq!((large.len(), large.capacity(), EMPTY.large_bytes()), (0, 0, 0));
     assert!(EMPTY.next.load(Relaxed).is_null() && EMPTY.previous.load(Relaxed).is_null());
     assert!(EMPTY.slot().is_none());
     assert_eq!((EMPTY.used_at(), EMPTY.borrowed_bytes()), (0, 0));
