@@ -7,10 +7,11 @@
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
+use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::span::{INLINE_WORDS, Span, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages, round_up};
 
@@ -32,6 +33,7 @@ const DESCRIPTORS_BYTES: usize = match round_up(size_of::<Segment>(), PAGE_BYTES
 const DESCRIPTORS_COUNTED_BYTES: usize = core::mem::offset_of!(Segment, side_words);
 
 const _: () = assert!(DESCRIPTORS_BYTES <= DESCRIPTORS_ALIGN);
+const _: () = assert!(CLASS_COUNT < u8::MAX as usize);
 
 /// What is known of a segment: guarded by the page heap's lock but for the slabs' own fields.
 #[repr(C)]
@@ -44,6 +46,11 @@ pub(crate) struct Segment {
     touched_pages: AtomicU32,
     /// One bit for each page, set while it lies in a free span.
     free_map: [AtomicU64; SEGMENT_PAGES / 64],
+    /// For each page the class of the slab that it lies in, plus one; zero for any other page.
+    ///
+    /// The slabs' heads say it too. This is for who has nothing but a pointer: a byte a page, so
+    /// that a cache line tells of 256 KiB, and no way from a slab's later pages to its head.
+    block_classes: [AtomicU8; SEGMENT_PAGES],
     spans: [Span; SEGMENT_PAGES],
     /// The second half of the bitmaps of slabs whose blocks are too many for a descriptor.
     side_words: [[AtomicU64; INLINE_WORDS]; SEGMENT_PAGES],
@@ -183,8 +190,35 @@ impl Segment {
         spans_bytes.min(DESCRIPTORS_BYTES)
     }
 
+    /// The class of the blocks on the page that `address`, which lies in this segment, belongs to.
+    #[inline(always)]
+    pub(crate) fn block_class(&self, address: usize) -> Option<SizeClass> {
+        let page = (address & (SEGMENT_BYTES - 1)) / PAGE_BYTES;
+        // Relaxed: a block's user got it from who cut its slab, or by way of them, and the byte
+        // stays while the block is out.
+        let index = self.block_classes[page].load(Relaxed).wrapping_sub(1);
+        SizeClass::from_index(index as usize)
+    }
+
+    /// Notes that these pages are a slab's, which nobody else has yet.
+    pub(crate) fn set_block_class(&self, first: usize, pages: Pages, class: SizeClass) {
+        let byte = class.index() as u8 + 1;
+        let bytes = &self.block_classes[first..first + pages.count()];
+        bytes.iter().for_each(|place| place.store(byte, Relaxed));
+    }
+
+    /// Forgets what blocks were on these pages, if any were.
+    fn forget_block_class(&self, first: usize, pages: Pages) {
+        // A span is one slab's as a whole or holds no slab, so its first page tells.
+        if self.block_classes[first].load(Relaxed) != 0 {
+            let bytes = &self.block_classes[first..first + pages.count()];
+            bytes.iter().for_each(|place| place.store(0, Relaxed));
+        }
+    }
+
     /// Marks pages as lying in a free span; the page heap's lock is held.
     pub(crate) fn mark_free(&self, first: usize, pages: Pages) {
+        self.forget_block_class(first, pages);
         self.for_words(first, pages, |word, mask| {
             debug_assert_eq!(word.load(Relaxed) & mask, 0, "pages freed twice");
             word.store(word.load(Relaxed) | mask, Relaxed);

@@ -71,6 +71,12 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
         ensure!(pages != Pages::ZERO && end <= SEGMENT_PAGES, "a span's length");
         for page in index..end {
             ensure_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
+            // A slab that is just being cut says nothing yet.
+            let is_slab = matches!(kind, SpanKind::Slab | SpanKind::SealedSlab);
+            let address = segment.page_base(page).addr().get();
+            if let Some(class) = segment.block_class(address) {
+                ensure!(is_slab && span.class() == Some(class), "a page's class of blocks");
+            }
         }
         match kind {
             SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd => tally.dirty += pages,
