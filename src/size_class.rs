@@ -57,6 +57,17 @@ impl SizeClass {
         if size <= SMALL_MAX_BYTES { Some(SizeClass::of_small(size)) } else { None }
     }
 
+    /// The class of a request by C's rule, whose alignment is that of any type of this size: 8 up to
+    /// eight bytes, and 16 above.
+    #[inline(always)]
+    pub(crate) const fn of_fundamental(size: usize) -> Option<SizeClass> {
+        if size > SMALL_MAX_BYTES {
+            return None;
+        }
+        let table: &'static ClassTable = &FUNDAMENTAL_CLASS_OF_GRAINS;
+        Some(SizeClass(table[size.div_ceil(GRAIN_BYTES)]))
+    }
+
     /// The class of a size already known to be small and aligned to no more than eight bytes.
     #[inline(always)]
     const fn of_small(size: usize) -> SizeClass {
@@ -219,6 +230,19 @@ const CLASS_OF_GRAINS: ClassTable = {
     table
 };
 
+/// The same by C's rule: every class above 8 bytes is a multiple of 16.
+///
+/// A table of its own, so that `malloc` has as little to compute as the rest.
+const FUNDAMENTAL_CLASS_OF_GRAINS: ClassTable = {
+    let mut table = CLASS_OF_GRAINS;
+    let mut grains = 3;
+    while grains < table.len() {
+        table[grains] = CLASS_OF_GRAINS[grains.next_multiple_of(2)];
+        grains += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +315,16 @@ mod tests {
                 assert_eq!(shape.block_at(offset).is_some(), starts);
             }
         }
+    }
+
+    #[test]
+    fn by_cs_rule_a_block_has_the_alignment_of_any_type_of_its_size() {
+        for size in 0..=SMALL_MAX_BYTES {
+            let bytes = SizeClass::of_fundamental(size).map(SizeClass::block_bytes);
+            let align = if size <= 8 { 8 } else { 16 };
+            assert_eq!(bytes, SizeClass::of(size, align).map(SizeClass::block_bytes), "{size}");
+        }
+        assert_eq!(SizeClass::of_fundamental(SMALL_MAX_BYTES + 1), None);
+        assert_eq!(SizeClass::of_fundamental(usize::MAX), None);
     }
 }

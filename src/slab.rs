@@ -176,6 +176,13 @@ impl Slab {
         Ok(count)
     }
 
+    /// Holds that `block`, on one of this slab's pages, is the start of a block that is out of it.
+    pub(crate) fn confirm(self, shape: &SlabShape, block: NonNull<u8>) -> Result<(), Misuse> {
+        let offset = block.addr().get() - self.0.base().addr().get();
+        let index = shape.block_at(offset).ok_or(Misuse::Interior)?;
+        if self.is_block_free(index) { Err(Misuse::FreeAlready) } else { Ok(()) }
+    }
+
     /// A word of the free bitmap; those past the descriptor's lie in the segment's side words.
     fn word(&self, index: usize) -> &AtomicU64 {
         if index < INLINE_WORDS {

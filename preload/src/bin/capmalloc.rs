@@ -1,0 +1,2 @@
+//! `capmalloc run`.
+fn main() {}
