@@ -1,9 +1,9 @@
 //! What a program is told of its heap, in the forms that glibc has for it.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::fmt::Write as _;
-use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicI32, AtomicUsize};
 
 use capmalloc::{ArenaStats, Stats};
 
@@ -11,6 +11,9 @@ use crate::errno;
 
 /// The most mapped that any of these calls has seen.
 static MAPPED_MAX_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Above the descriptors that shells and servers count on.
+const FIGURES_AT_MIN: c_int = 200;
 
 /// As in `malloc.h`.
 #[repr(C)]
@@ -90,7 +93,7 @@ pub(crate) extern "C" fn mallinfo() -> MallInfo {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn malloc_stats() {
     let table = format!("{}\n", capmalloc::stats());
-    write_to_standard_error(&table);
+    write_to(libc::STDERR_FILENO, &table);
 }
 
 /// Writes figures as XML, in glibc's elements; `EINVAL` for any option but 0.
@@ -167,9 +170,44 @@ fn write_system(text: &mut String, bytes: usize, max_bytes: usize) -> core::fmt:
     writeln!(text, "<aspace type=\"mprotect\" size=\"{bytes}\"/>")
 }
 
-/// Writes the figures at exit as one object of JSON.
-pub(crate) extern "C" fn write_json_at_exit() {
-    write_to_standard_error(&json(&capmalloc::stats()));
+/// Where figures go at exit: standard error as it was at the start, for many programs close theirs
+/// before they end. Negative where none are wanted.
+static FIGURES_AT: AtomicI32 = AtomicI32::new(-1);
+
+/// Sees to the figures at exit if the variable `CAPMALLOC_STATS` asks for them as a `table` or as
+/// `json`.
+pub(crate) fn write_at_exit_if_asked() {
+    // SAFETY: the name is terminated, and at the start nobody changes the environment.
+    let value: *const c_char = unsafe { libc::getenv(c"CAPMALLOC_STATS".as_ptr()) };
+    if value.is_null() {
+        return;
+    }
+    // SAFETY: a value of the environment is terminated.
+    let writer: extern "C" fn() = match unsafe { CStr::from_ptr(value) }.to_bytes() {
+        b"table" => write_table_at_exit,
+        b"json" => write_json_at_exit,
+        _ => {
+            return write_to(
+                libc::STDERR_FILENO,
+                "capmalloc: CAPMALLOC_STATS is neither table nor json; writing no figures\n",
+            );
+        }
+    };
+    // SAFETY: a copy of a descriptor, and a function that takes and returns nothing and lives as
+    // long as the program.
+    unsafe {
+        let copy = libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, FIGURES_AT_MIN);
+        FIGURES_AT.store(copy, Relaxed);
+        libc::atexit(writer);
+    }
+}
+
+extern "C" fn write_table_at_exit() {
+    write_to(FIGURES_AT.load(Relaxed), &capmalloc::stats().to_string());
+}
+
+extern "C" fn write_json_at_exit() {
+    write_to(FIGURES_AT.load(Relaxed), &json(&capmalloc::stats()));
 }
 
 fn json(stats: &Stats) -> String {
@@ -208,23 +246,15 @@ fn json(stats: &Stats) -> String {
 }
 
 /// Writes all of it, or as much as can be; `errno` may change.
-fn write_to_standard_error(text: &str) {
+fn write_to(descriptor: c_int, text: &str) {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         // SAFETY: the bytes are read while they are borrowed.
-        let written = unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
+        let written = unsafe { libc::write(descriptor, rest.as_ptr().cast(), rest.len()) };
         match usize::try_from(written) {
             Ok(written) if written > 0 => rest = rest.get(written..).unwrap_or_default(),
-            _ if errno::is_interruption() => {}
+            Err(_) if errno::is_interruption() => {}
             _ => return,
         }
     }
-}
-
-/// Whether a variable of the environment says 1; nothing is said of other values.
-pub(crate) fn is_set(name: &core::ffi::CStr) -> bool {
-    // SAFETY: the name is terminated, and at the start nobody changes the environment.
-    let value: *const c_char = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: a value of the environment is terminated.
-    !value.is_null() && unsafe { core::ffi::CStr::from_ptr(value) } == c"1"
 }

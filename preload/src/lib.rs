@@ -27,6 +27,7 @@ mod errno;
 mod figures;
 mod start;
 mod threads;
+mod unwinding;
 
 #[global_allocator]
 static GLOBAL: capmalloc::CapMalloc = capmalloc::CapMalloc::new();

@@ -13,8 +13,5 @@ extern "C" fn start() {
     if crate::threads::ARE_TOLD {
         raw::threads_are_told();
     }
-    if figures::is_set(c"CAPMALLOC_STATS_JSON") {
-        // SAFETY: the function takes and returns nothing, and lives as long as the program.
-        unsafe { libc::atexit(figures::write_json_at_exit) };
-    }
+    figures::write_at_exit_if_asked();
 }
