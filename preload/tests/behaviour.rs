@@ -1,0 +1,63 @@
+//! What C, POSIX and glibc's manual say of `malloc` and its relations, in a C program.
+
+mod common;
+
+use std::process::Command;
+
+use common::{Ending, compile, library, preloaded};
+
+#[test]
+fn the_calls_keep_their_promises() {
+    let program = compile("behaviour", &[]);
+    let mut command = preloaded(&program, &[]);
+    // So that what a trim finds is not given back before.
+    command.env("CAPMALLOC_DECAY_MS", "-1");
+    let ending = Ending::of(command).succeeded();
+    assert!(ending.output.ends_with("well\n"), "{ending}");
+    let info = ending.output.strip_suffix("well\n").expect("a whole document");
+    assert!(info.starts_with("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n"), "{info}");
+    assert!(info.ends_with("</malloc>\n"), "{info}");
+    for element in ["<total type=\"fast\"", "<total type=\"mmap\"", "<system type=\"max\""] {
+        assert!(info.contains(element), "{element}: {info}");
+    }
+}
+
+#[test]
+fn the_calls_keep_their_promises_with_one_arena() {
+    let program = compile("behaviour", &[]);
+    let mut command = preloaded(&program, &[]);
+    command.env("CAPMALLOC_ARENA_MAX", "1").env("CAPMALLOC_DECAY_MS", "-1");
+    Ending::of(command).succeeded();
+}
+
+#[test]
+fn settings_of_glibc_are_honoured_and_ours_come_first() {
+    let program = compile("arenas", &[]);
+    let arenas = |settings: &[(&str, &str)]| {
+        let mut command = preloaded(&program, &[]);
+        command.env_remove("CAPMALLOC_ARENA_MAX").env_remove("MALLOC_ARENA_MAX");
+        command.envs(settings.iter().copied());
+        Ending::of(command).succeeded().output
+    };
+    assert_eq!(arenas(&[("MALLOC_ARENA_MAX", "3")]), "3\n");
+    assert_eq!(arenas(&[("MALLOC_ARENA_MAX", "3"), ("CAPMALLOC_ARENA_MAX", "5")]), "5\n");
+}
+
+/// The fast ways reach the thread's slot by its distance from the thread pointer.
+#[test]
+fn no_call_is_made_for_a_threads_slot() {
+    let output = Command::new("objdump").args(["-d", "--no-show-raw-insn"]).arg(library()).output();
+    let Ok(output) = output else {
+        println!("note: skipped, for there is no objdump");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let relocations = Command::new("readelf").arg("-rW").arg(library()).output().expect("readelf");
+    let relocations = String::from_utf8_lossy(&relocations.stdout).into_owned();
+    assert!(relocations.contains("TPOFF64") || relocations.contains("TLS_TPREL"), "initial-exec");
+    for name in ["malloc", "free", "calloc", "realloc"] {
+        let start = text.find(&format!(" <{name}>:\n")).expect("the function is there");
+        let function = text[start..].split("\n\n").next().expect("its instructions");
+        assert!(!function.contains("__tls_get_addr"), "{function}");
+    }
+}
