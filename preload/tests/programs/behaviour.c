@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <threads.h>
 #include <unistd.h>
@@ -194,8 +195,14 @@ static void ending_threads(void) {
     for (int index = 0; index < 40; index++) {
         pthread_t thread;
         void *answer;
-        MUST(pthread_create(&thread, NULL, bare, &thread) == 0);
+        /* Gone with the thread, and its thread-locals with it. */
+        pthread_attr_t own;
+        void *stack = mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        pthread_attr_init(&own);
+        MUST(stack != MAP_FAILED && pthread_attr_setstack(&own, stack, 1 << 18) == 0);
+        MUST(pthread_create(&thread, &own, bare, &thread) == 0);
         MUST(pthread_join(thread, &answer) == 0 && answer == &thread);
+        munmap(stack, 1 << 18);
         thrd_t other;
         int value = index, result;
         MUST(thrd_create(&other, bare_c11, &value) == thrd_success);
