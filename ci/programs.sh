@@ -19,6 +19,8 @@ readonly TIMEOUT_SECONDS=600
 target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
 library=$target/release/libcapmalloc.so
 work=$(mktemp -d)
+# Servers that leave root behind have to get there too.
+chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
 failed=0 skipped=0 passed=0
 readonly repository=$PWD
@@ -183,7 +185,10 @@ run_redis() {
         under redis-server --port 0 --unixsocket "$socket" --save '' --io-threads 2 \
             --io-threads-do-reads yes --dir "$work" --daemonize no >"$work/redis.log" 2>&1 &
         local server=$!
-        await redis-cli -s "$socket" ping || return
+        if ! await redis-cli -s "$socket" ping; then
+            kill "$server"
+            return 1
+        fi
         # Debian's is not built with the allocator that it could ask, and says so both times.
         redis-cli -s "$socket" config set activedefrag "$defragmentation" | cut -c1-60
         redis-benchmark -s "$socket" -q -c 20 -n 20000 -r 5000 -d 200 \
@@ -216,7 +221,10 @@ http { access_log off; gzip on; gzip_types text/plain; client_body_temp_path $ro
 NGINX
     under nginx -e "$root/error.log" -c "$root/nginx.conf" &
     local server=$!
-    await curl -sf http://127.0.0.1:18080/numbers.txt || return
+    if ! await curl -sf http://127.0.0.1:18080/numbers.txt; then
+        kill "$server"
+        return 1
+    fi
     wrk -t2 -c64 -d4s -H 'Accept-Encoding: gzip' http://127.0.0.1:18080/numbers.txt >"$root/wrk.log"
     grep -c 'Requests/sec' "$root/wrk.log"
     grep -E 'Socket errors|Non-2xx' "$root/wrk.log"
@@ -271,7 +279,7 @@ run_postgres() {
     # The server refuses to be root.
     if [ "$(id -u)" = 0 ]; then
         as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-        chown postgres "$data" && chmod 755 "$work"
+        chown postgres "$data"
     fi
     postgres_under() { "${as[@]}" env ${preload:+"LD_PRELOAD=$preload"} "PATH=$PATH" "$@"; }
     rm -rf "${data:?}"/*
@@ -279,9 +287,13 @@ run_postgres() {
     postgres_under postgres -D "$data/db" -k "$data" -c listen_addresses= -c fsync=off \
         >"$data/log" 2>&1 &
     server=$!
-    await psql -h "$data" -U postgres -c 'select 1' || { cat "$data/log"; return 1; }
-    under pgbench -h "$data" -U postgres -i -s 2 -q >/dev/null 2>&1
-    under pgbench -h "$data" -U postgres -c 8 -j 4 -t 500 2>&1 |
+    await psql -h "$data" -U postgres -c 'select 1' || {
+        cat "$data/log"
+        kill "$server"
+        return 1
+    }
+    under pgbench -h "$data" -U postgres -i -s 2 -q postgres >/dev/null 2>&1
+    under pgbench -h "$data" -U postgres -c 8 -j 4 -t 500 postgres 2>&1 |
         grep -E 'actually processed|failed transactions'
     under psql -h "$data" -U postgres -At <<'SQL'
 set max_parallel_workers_per_gather = 2;
@@ -290,7 +302,7 @@ select count(*) from pgbench_history;
 select length(string_agg(i::text, ',' order by i)) from generate_series(1, 300000) i;
 create extension if not exists plpgsql;
 SQL
-    kill -INT "$server"
+    postgres_under pg_ctl -D "$data/db" -m fast -s stop
     wait "$server"
     printf 'server: %s\n' "$?"
     grep capmalloc "$data/log"

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
-use crate::size_class::{CLASS_COUNT, SizeClass};
+use crate::size_class::SizeClass;
 use crate::span::{INLINE_WORDS, Span, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages, round_up};
 
@@ -33,7 +33,6 @@ const DESCRIPTORS_BYTES: usize = match round_up(size_of::<Segment>(), PAGE_BYTES
 const DESCRIPTORS_COUNTED_BYTES: usize = core::mem::offset_of!(Segment, side_words);
 
 const _: () = assert!(DESCRIPTORS_BYTES <= DESCRIPTORS_ALIGN);
-const _: () = assert!(CLASS_COUNT < u8::MAX as usize);
 
 /// What is known of a segment: guarded by the page heap's lock but for the slabs' own fields.
 #[repr(C)]
@@ -196,13 +195,14 @@ impl Segment {
         let page = (address & (SEGMENT_BYTES - 1)) / PAGE_BYTES;
         // Relaxed: a block's user got it from who cut its slab, or by way of them, and the byte
         // stays while the block is out.
-        let index = self.block_classes[page].load(Relaxed).wrapping_sub(1);
-        SizeClass::from_index(index as usize)
+        let ordinal = self.block_classes[page].load(Relaxed);
+        // SAFETY: the byte is zero, as it was mapped, or what `set_block_class` stored.
+        unsafe { SizeClass::from_ordinal(ordinal) }
     }
 
     /// Notes that these pages are a slab's, which nobody else has yet.
     pub(crate) fn set_block_class(&self, first: usize, pages: Pages, class: SizeClass) {
-        let byte = class.index() as u8 + 1;
+        let byte = class.ordinal();
         let bytes = &self.block_classes[first..first + pages.count()];
         bytes.iter().for_each(|place| place.store(byte, Relaxed));
     }

@@ -25,9 +25,9 @@ type Leaf = [AtomicPtr<Segment>; 1 << LEAF_BITS];
 pub(crate) struct SegmentMap {
     root: [AtomicPtr<Leaf>; 1 << ROOT_BITS],
     /// The first leaf ever made, in which nearly all programs have all of their segments, and its
-    /// index in the root with all bits flipped: zero, where there is none yet, is nobody's then.
+    /// index in the root, plus one: zero, where there is none yet, is nobody's then.
     near_leaf: AtomicPtr<Leaf>,
-    near_flipped: AtomicUsize,
+    near_index: AtomicUsize,
     /// The lowest segment ever entered, and the highest plus one, counted in segments from address
     /// zero: walks look at no more of the map than that. Written under the page heap's lock.
     lowest: AtomicUsize,
@@ -46,7 +46,7 @@ impl SegmentMap {
         SegmentMap {
             root: [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_BITS],
             near_leaf: AtomicPtr::new(core::ptr::null_mut()),
-            near_flipped: AtomicUsize::new(0),
+            near_index: AtomicUsize::new(0),
             lowest: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
         }
@@ -76,7 +76,7 @@ impl SegmentMap {
     pub(crate) fn find_near(&self, address: usize) -> Option<SegmentPtr> {
         let (root, entry) = indexes(address);
         // Acquire pairs with the Release in `keep_near`: whoever sees the index sees the leaf.
-        if !root != self.near_flipped.load(Acquire) {
+        if root + 1 != self.near_index.load(Acquire) {
             return None;
         }
         // SAFETY: the leaf was made before its index was known, and is unmapped only when the whole
@@ -90,10 +90,10 @@ impl SegmentMap {
 
     /// Keeps the first leaf at hand; the page heap's lock is held.
     fn keep_near(&self, root: usize, leaf: NonNull<Leaf>) {
-        if self.near_flipped.load(Relaxed) == 0 {
+        if self.near_index.load(Relaxed) == 0 {
             self.near_leaf.store(leaf.as_ptr(), Relaxed);
             // Release pairs with the Acquire in `find_near`.
-            self.near_flipped.store(!root, Release);
+            self.near_index.store(root + 1, Release);
         }
     }
 

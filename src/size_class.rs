@@ -111,6 +111,29 @@ impl SizeClass {
         (index < CLASS_COUNT).then_some(SizeClass(index as u8))
     }
 
+    /// The class's place among all, counted from one: what is kept where zero means no class.
+    pub(crate) const fn ordinal(self) -> u8 {
+        const { assert!(CLASS_COUNT < u8::MAX as usize) };
+        self.0 + 1
+    }
+
+    /// The class with this ordinal; `None` of zero.
+    ///
+    /// # Safety
+    ///
+    /// The number is zero or came from [`ordinal`](Self::ordinal).
+    #[inline(always)]
+    pub(crate) unsafe fn from_ordinal(ordinal: u8) -> Option<SizeClass> {
+        match ordinal {
+            0 => None,
+            ordinal => {
+                let class = SizeClass(ordinal - 1);
+                debug_assert!(class.index() < CLASS_COUNT);
+                Some(class)
+            }
+        }
+    }
+
     pub(crate) fn all() -> impl DoubleEndedIterator<Item = SizeClass> + Clone {
         (0..CLASS_COUNT as u8).map(SizeClass)
     }

@@ -10,6 +10,17 @@ use crate::errno::{no_memory, or_no_memory};
 /// Allocates; of size zero there is a block too. Null with `ENOMEM` where memory is refused.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn malloc(size: usize) -> *mut c_void {
+    match raw::alloc_cached(size) {
+        Some(block) => block.as_ptr().cast(),
+        None => malloc_slow(size),
+    }
+}
+
+/// Never unwinds, as no function of C's does, and takes what `malloc` takes: so `malloc` ends in a
+/// jump to it, and keeps nothing on the stack.
+#[cold]
+#[inline(never)]
+extern "C" fn malloc_slow(size: usize) -> *mut c_void {
     or_no_memory(raw::alloc(size))
 }
 
@@ -66,9 +77,25 @@ pub(crate) unsafe extern "C" fn reallocarray(
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn free(pointer: *mut c_void) {
     if let Some(block) = NonNull::new(pointer.cast()) {
-        // SAFETY: the caller's promise.
-        unsafe { raw::free(block) };
+        // SAFETY: the caller's promise; a block that the cache did not take is still the caller's.
+        unsafe {
+            if !raw::free_cached(block) {
+                free_slow(block);
+            }
+        }
     }
+}
+
+/// As `malloc_slow`.
+///
+/// # Safety
+///
+/// As [`free`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_slow(block: NonNull<u8>) {
+    // SAFETY: the caller's promise.
+    unsafe { raw::free(block) };
 }
 
 /// An old name of [`free`].

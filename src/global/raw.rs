@@ -51,7 +51,7 @@ const CAPMALLOC: CapMalloc = CapMalloc::new();
 /// above.
 ///
 /// `None` where memory is refused. Of size zero there is a block too.
-#[inline(always)]
+#[inline]
 pub fn alloc(size: usize) -> Option<NonNull<u8>> {
     match SizeClass::of_fundamental(size) {
         Some(class) => match SLOT.with(|slot| slot.pop(class)) {
@@ -60,6 +60,15 @@ pub fn alloc(size: usize) -> Option<NonNull<u8>> {
         },
         None => alloc_big(size),
     }
+}
+
+/// A block for this size from the calling thread's cache, if it has one at hand.
+///
+/// The part of [`alloc`] that is worth a place in the caller's own code; `None` says nothing but
+/// that `alloc` has to be asked.
+#[inline(always)]
+pub fn alloc_cached(size: usize) -> Option<NonNull<u8>> {
+    SLOT.with(|slot| slot.pop(SizeClass::of_fundamental(size)?))
 }
 
 #[cold]
@@ -121,12 +130,25 @@ pub fn alloc_aligned(size: usize, align: usize) -> Option<NonNull<u8>> {
     NonNull::new(CAPMALLOC.alloc_aligned(layout(size, align)?))
 }
 
+/// Gives a block back to the calling thread's cache, if that has room for it; `false` says nothing
+/// but that [`free`] has to be asked.
+///
+/// # Safety
+///
+/// As [`free`]; after `false` the block is still its user's.
+#[inline(always)]
+pub unsafe fn free_cached(block: NonNull<u8>) -> bool {
+    let Some(class) = HEAP.near_class(block) else { return false };
+    // SAFETY: the caller's promise, and the class is that of the block's slab.
+    SLOT.with(|slot| unsafe { slot.push(class, block) })
+}
+
 /// Gives a block back.
 ///
 /// # Safety
 ///
 /// `block` came from this heap, and its user gives it up.
-#[inline(always)]
+#[inline]
 pub unsafe fn free(block: NonNull<u8>) {
     match HEAP.near_class(block) {
         Some(class) => dealloc_small(block, class),
