@@ -274,6 +274,44 @@ static void figures(void) {
     MUST(last.uordblks <= before.uordblks + 4096 && last.hblks == before.hblks);
 }
 
+static volatile int is_over;
+
+/* Never has more than 100 blocks of at most 1000 bytes. */
+static void *busy(void *argument) {
+    void *blocks[100] = {0};
+    for (unsigned index = 0; !is_over; index = index * 1103515245 + 12345) {
+        void **block = &blocks[index / 65536 % 100];
+        free(*block);
+        *block = malloc(index / 65536 % 1000);
+    }
+    for (int index = 0; index < 100; index++) free(blocks[index]);
+    return argument;
+}
+
+static void figures_meanwhile(void) {
+    enum { THREADS = 6, BLOCKS = 8000, BYTES = 1008 };
+    /* A moment passes between the first figure and the last, and with it batches of blocks. */
+    const size_t slack = 2 << 20, busy_bytes = THREADS * 100 * 1100;
+    static char *kept[BLOCKS];
+    size_t before = mallinfo2().uordblks;
+    for (int index = 0; index < BLOCKS; index++) kept[index] = malloc(BYTES);
+    pthread_t threads[THREADS];
+    for (int index = 0; index < THREADS; index++)
+        MUST(pthread_create(&threads[index], NULL, busy, NULL) == 0);
+    for (int round = 0; round < 200; round++) {
+        struct mallinfo2 info = mallinfo2();
+        size_t held = info.uordblks - before;
+        MUST(held + slack >= BLOCKS * BYTES && held <= BLOCKS * 1024 + busy_bytes + slack);
+        MUST(info.arena == info.uordblks + info.fordblks && info.fsmblks <= 64 << 20);
+        FILE *nowhere = fopen("/dev/null", "w");
+        MUST(malloc_info(0, nowhere) == 0);
+        fclose(nowhere);
+    }
+    is_over = 1;
+    for (int index = 0; index < THREADS; index++) pthread_join(threads[index], NULL);
+    for (int index = 0; index < BLOCKS; index++) free(kept[index]);
+}
+
 static void settings(void) {
     MUST(mallopt(M_ARENA_MAX, 2) == 1);
     MUST(mallopt(M_ARENA_MAX, 0) == 0 && mallopt(M_ARENA_MAX, -1) == 0);
@@ -316,6 +354,7 @@ int main(void) {
     resizing();
     trims();
     figures();
+    figures_meanwhile();
     settings();
     forks();
     loading();
