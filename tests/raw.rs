@@ -135,7 +135,7 @@ fn act(blocks: &mut Vec<(Block, bool)>, action: Action, mark: u8) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn blocks_keep_what_is_written_to_them(
