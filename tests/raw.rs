@@ -205,6 +205,19 @@ fn pointers_that_lead_to_no_block_are_told() {
     }
 }
 
+#[test]
+fn a_large_block_given_back_waits_in_the_threads_cache() {
+    let block = raw::alloc(100_000).expect("memory");
+    // SAFETY: the block is this test's, and given up.
+    unsafe { raw::free(block) };
+    assert_eq!(raw::usable_bytes(block), Err(PointerError::Free));
+    let again = raw::alloc(100_000).expect("memory");
+    assert_eq!(again.addr(), block.addr(), "the same span");
+    assert_eq!(raw::usable_bytes(again), Ok(102_400));
+    // SAFETY: the block is this test's, and given up.
+    unsafe { raw::free(again) };
+}
+
 /// Holds that `misuse`, in a process of its own, ends it over `function` and the pointer it tells.
 fn aborts(function: &str, finding: &str, misuse: impl FnOnce()) {
     if is_child() {
@@ -275,7 +288,7 @@ fn a_large_block_given_back_with_another_size() {
 
 #[test]
 fn a_large_block_given_back_twice() {
-    aborts("free", "no allocation starts there", || {
+    aborts("free", "it is free already", || {
         let block = raw::alloc(100_000).expect("memory");
         // SAFETY: none: the second is what ends the process.
         unsafe { raw::free(block) };

@@ -35,7 +35,11 @@ macro_rules! misuses {
 
 misuses! {
     a_small_block_freed_twice: "double-free-small" => "free", "it is free already";
-    a_large_block_freed_twice: "double-free-large" => "free", "no allocation starts there";
+    a_large_block_freed_twice: "double-free-large" => "free", "it is free already";
+    a_block_too_large_for_caches_freed_twice:
+        "double-free-very-large" => "free", "no allocation starts there";
+    a_large_block_resized_after_its_end:
+        "realloc-after-free" => "realloc", "it is free already";
     a_huge_block_freed_twice: "double-free-huge" => "free", "it is not in any memory of this heap";
     a_pointer_to_the_stack_freed: "foreign-stack" => "free", "it is not in any memory of this heap";
     a_pointer_to_the_stack_resized:

@@ -64,14 +64,19 @@ impl<S: PageSource> Allocator<S> {
     #[inline(never)]
     pub(crate) fn dealloc_big(&self, slot: &ThreadSlot, block: NonNull<u8>, layout: Layout) {
         if cached_pages(layout).is_some() {
-            let span = self.large_span(block, layout.size());
-            // SAFETY: the span is confirmed as the caller's, who gives it up.
-            if !unsafe { slot.push_large(span) } {
-                self.dealloc_large_slow(slot, span);
-            }
-            return;
+            return self.dealloc_large(slot, self.large_span(block, layout.size()));
         }
         self.dealloc_big_slow(block, layout);
+    }
+
+    /// Frees a span that a thread's cache may hold: it is confirmed as the caller's, who gives it
+    /// up.
+    #[inline(always)]
+    pub(super) fn dealloc_large(&self, slot: &ThreadSlot, span: SpanPtr) {
+        // SAFETY: the caller's span.
+        if !unsafe { slot.push_large(span) } {
+            self.dealloc_large_slow(slot, span);
+        }
     }
 
     /// Frees a span for which the thread's cache had no room, or makes room.

@@ -9,6 +9,7 @@ use crate::page_source::PageSource;
 use crate::size_class::{SMALL_MAX_BYTES, SizeClass};
 use crate::slab::Misuse;
 use crate::span::{SpanKind, SpanPtr};
+use crate::thread_cache::{CACHED_PAGES_MAX, ThreadSlot};
 
 /// What a pointer leads to.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +63,11 @@ impl<S: PageSource> Allocator<S> {
             return Ok(Found::Small(class));
         }
         let span = segment.page_containing(address);
-        let is_large = span.kind() == SpanKind::Large && span.base() == block;
-        if is_large { Ok(Found::Large(span)) } else { Err(Misuse::NotASlab) }
+        match span.kind() {
+            SpanKind::Large if span.base() == block => Ok(Found::Large(span)),
+            SpanKind::CachedLarge if span.base() == block => Err(Misuse::FreeAlready),
+            _ => Err(Misuse::NotASlab),
+        }
     }
 
     /// Holds that a block of this class, which is out of its slab, starts at `block`.
@@ -74,9 +78,12 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// Frees what is not small.
-    pub(crate) fn dealloc_found(&self, block: NonNull<u8>, found: Found) {
+    pub(crate) fn dealloc_found(&self, slot: &ThreadSlot, block: NonNull<u8>, found: Found) {
         match found {
             Found::Small(_) => unreachable_route(),
+            Found::Large(span) if span.pages() <= CACHED_PAGES_MAX => {
+                return self.dealloc_large(slot, span);
+            }
             Found::Large(span) => self.page_heap.free(span),
             // Another thread that frees the same was first: where it says so, so does this.
             Found::Huge(bytes) => {

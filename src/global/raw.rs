@@ -163,8 +163,8 @@ fn free_slow(block: NonNull<u8>, function: &'static str) {
     match HEAP.find(block) {
         Ok(Found::Small(class)) => dealloc_small(block, class),
         Ok(found) => {
-            HEAP.dealloc_found(block, found);
             SLOT.with(|slot| {
+                HEAP.dealloc_found(slot, block, found);
                 poke_background(slot);
                 hooks::end_slow_path(slot);
             });
@@ -273,8 +273,8 @@ unsafe fn realloc_big(block: NonNull<u8>, old: Layout, new_size: usize) -> Optio
 ///
 /// # Errors
 ///
-/// Where `block` is not the start of a block of this heap. That it is free already is seen only
-/// where it has left the caches of threads.
+/// Where `block` is not the start of a block of this heap. That a small block is free already is
+/// seen only where it has left the caches of threads.
 pub fn usable_bytes(block: NonNull<u8>) -> Result<usize, PointerError> {
     find_block(block).map(Found::usable_bytes)
 }

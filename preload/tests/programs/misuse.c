@@ -53,6 +53,16 @@ int main(int count, char **arguments) {
         free(block);
         tell(block);
         free(block);
+    } else if (!strcmp(what, "double-free-very-large")) {
+        void *block = malloc(1000000);
+        free(block);
+        tell(block);
+        free(block);
+    } else if (!strcmp(what, "realloc-after-free")) {
+        void *block = malloc(100000);
+        free(block);
+        tell(block);
+        realloc(block, 200000);
     } else if (!strcmp(what, "double-free-huge")) {
         void *block = malloc(8 << 20);
         free(block);
