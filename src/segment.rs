@@ -6,7 +6,7 @@
 
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use crate::counted_source::CountedSource;
@@ -204,7 +204,9 @@ impl Segment {
     pub(crate) fn set_block_class(&self, first: usize, pages: Pages, class: SizeClass) {
         let byte = class.ordinal();
         let bytes = &self.block_classes[first..first + pages.count()];
-        bytes.iter().for_each(|place| place.store(byte, Relaxed));
+        // Release pairs with the fence of the page heap's `check`, which may look while a slab is
+        // cut: where it sees the byte, it sees the class that the head says.
+        bytes.iter().for_each(|place| place.store(byte, Release));
     }
 
     /// Forgets what blocks were on these pages, if any were.

@@ -51,8 +51,8 @@ impl Slab {
             inside.set_pages(Pages::new(distance as u32));
             inside.set_kind(SpanKind::SlabInside);
         }
-        segment.set_block_class(first, shape.pages(), class);
         span.set_class(class);
+        segment.set_block_class(first, shape.pages(), class);
         span.set_arena(arena);
         let slab = Slab(span);
         let capacity = shape.capacity as usize;

@@ -1,5 +1,8 @@
 //! The page heap's invariants, as code.
 
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::fence;
+
 use super::{FreeSpans, PageHeap};
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_PAGES, SegmentPtr};
@@ -75,6 +78,8 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
             let is_slab = matches!(kind, SpanKind::Slab | SpanKind::SealedSlab);
             let address = segment.page_base(page).addr().get();
             if let Some(class) = segment.block_class(address) {
+                // Acquire pairs with the Release in `set_block_class`.
+                fence(Acquire);
                 ensure!(is_slab && span.class() == Some(class), "a page's class of blocks");
             }
         }
