@@ -35,7 +35,8 @@ needs() {
     shift
     command -v "$command" >/dev/null && return
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" \
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            -o Acquire::Retries=1 -o Acquire::http::Timeout=20 "$@" \
             >"$work/apt.log" 2>&1
         command -v "$command" >/dev/null && return
     fi
