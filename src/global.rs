@@ -303,7 +303,9 @@ fn start(config: &Config) {
     for (limit, bytes) in settings.limits {
         HEAP.page_heap().source().limits().set(limit, bytes);
     }
-    watch_forks();
+    if !raw::are_forks_told() {
+        watch_forks();
+    }
     let mut key = 0;
     // SAFETY: `thread_ends` has the signature of a key's destructor, and the key's place is ours.
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {

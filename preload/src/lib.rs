@@ -14,6 +14,7 @@
 //! | `malloc_usable_size`, `malloc_trim`, `mallopt` | `control.rs` |
 //! | `mallinfo`, `mallinfo2`, `malloc_info`, `malloc_stats` | `figures.rs` |
 //! | `pthread_create`, `thrd_create` | `threads.rs` |
+//! | `__register_atfork` | `forks.rs` |
 //! | `__libc_malloc` and the like | `aliases.rs` |
 //!
 //! All of them are written on `capmalloc::raw`. What Rust code in here allocates comes from the
@@ -25,6 +26,8 @@ mod allocation;
 mod control;
 mod errno;
 mod figures;
+mod forks;
+mod next;
 mod start;
 mod threads;
 mod unwinding;

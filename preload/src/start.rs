@@ -12,6 +12,7 @@ static START: extern "C" fn() = start;
 extern "C" fn start() {
     if crate::threads::ARE_TOLD {
         raw::threads_are_told();
+        raw::forks_are_told();
     }
     figures::write_at_exit_if_asked();
 }

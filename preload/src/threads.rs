@@ -12,13 +12,13 @@ pub(crate) const ARE_TOLD: bool = cfg!(any(target_arch = "x86_64", target_arch =
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod told {
     use core::arch::naked_asm;
-    use core::ffi::{CStr, c_int, c_void};
+    use core::ffi::{c_int, c_void};
     use core::mem::transmute;
-    use core::ptr::{NonNull, null_mut};
-    use core::sync::atomic::AtomicPtr;
-    use core::sync::atomic::Ordering::Relaxed;
+    use core::ptr::NonNull;
 
     use capmalloc::raw;
+
+    use crate::next::Next;
 
     /// A thread's function; what it answers is passed on in whatever register it is.
     type Function = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
@@ -44,29 +44,6 @@ mod told {
         argument: *mut c_void,
     }
 
-    /// The next definition of a symbol after ours, looked up once.
-    struct Next {
-        name: &'static CStr,
-        address: AtomicPtr<c_void>,
-    }
-
-    impl Next {
-        const fn new(name: &'static CStr) -> Next {
-            Next { name, address: AtomicPtr::new(null_mut()) }
-        }
-
-        fn address(&self) -> Option<NonNull<c_void>> {
-            // Relaxed: the address of code that was there before this library.
-            let mut address = self.address.load(Relaxed);
-            if address.is_null() {
-                // SAFETY: the name is terminated.
-                address = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
-                self.address.store(address, Relaxed);
-            }
-            NonNull::new(address)
-        }
-    }
-
     static NEXT_PTHREAD: Next = Next::new(c"pthread_create");
     static NEXT_THRD: Next = Next::new(c"thrd_create");
 
@@ -85,6 +62,7 @@ mod told {
         let Some(next) = NEXT_PTHREAD.address() else { return libc::EAGAIN };
         // SAFETY: the symbol is the function of this name, which has this type.
         let next = unsafe { transmute::<*mut c_void, CreatePthread>(next.as_ptr()) };
+        raw::watch_forks();
         let Some(task) = keep(function, argument) else { return libc::EAGAIN };
         // SAFETY: the caller's promise; `enter` runs the task, which is then its own.
         let error = unsafe { next(thread, attributes, enter, task.as_ptr().cast()) };
@@ -110,6 +88,7 @@ mod told {
         // SAFETY: the symbol is the function of this name. Its threads' functions return an `int`,
         // which `enter` hands on unseen.
         let next = unsafe { transmute::<*mut c_void, CreateThrd>(next.as_ptr()) };
+        raw::watch_forks();
         let Some(task) = keep(function, argument) else { return THRD_NOMEM };
         // SAFETY: the caller's promise; `enter` runs the task, which is then its own.
         let error = unsafe { next(thread, enter, task.as_ptr().cast()) };

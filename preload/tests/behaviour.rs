@@ -43,6 +43,32 @@ fn settings_of_glibc_are_honoured_and_ours_come_first() {
     assert_eq!(arenas(&[("MALLOC_ARENA_MAX", "3"), ("CAPMALLOC_ARENA_MAX", "5")]), "5\n");
 }
 
+/// A program's handlers may allocate: those of the heap, which hold it, are called within.
+#[test]
+fn threads_and_handlers_may_allocate_around_a_fork() {
+    let program = compile("forks", &[]);
+    for order in [&[][..], &["late"]] {
+        let ending = Ending::of(preloaded(&program, order)).succeeded();
+        // In the parent before and after each fork.
+        assert_eq!(ending.output, "200\n", "{order:?}");
+    }
+}
+
+/// A program's own `operator delete` gets the calls of the sized one, too.
+#[test]
+fn operators_that_a_program_replaces_are_its_own() {
+    let program = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("operators");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/operators.cpp");
+    let mut compiler = Command::new("c++");
+    compiler.args(["-std=c++17", "-O1", "-fsized-deallocation", "-o"]).arg(&program).arg(source);
+    let Ok(status) = compiler.status() else {
+        println!("note: skipped, for there is no C++ compiler");
+        return;
+    };
+    assert!(status.success(), "the program does not compile");
+    assert_eq!(Ending::of(preloaded(&program, &[])).succeeded().output, "30\n");
+}
+
 /// The fast ways reach the thread's slot by its distance from the thread pointer.
 #[test]
 fn no_call_is_made_for_a_threads_slot() {
@@ -56,7 +82,8 @@ fn no_call_is_made_for_a_threads_slot() {
     let relocations = String::from_utf8_lossy(&relocations.stdout).into_owned();
     assert!(relocations.contains("TPOFF64") || relocations.contains("TLS_TPREL"), "initial-exec");
     // Functions that are the same share a place, which has one of their names.
-    for names in [&["malloc", "__libc_malloc"][..], &["free", "cfree"], &["calloc"], &["realloc"]] {
+    for name in ["malloc", "free", "calloc", "realloc"] {
+        let names = ["", "__libc_", "c", "__libc_c"].map(|start| format!("{start}{name}"));
         let start = names.iter().find_map(|name| text.find(&format!(" <{name}>:\n")));
         let start = start.expect("the function is there");
         let function = text[start..].split("\n\n").next().expect("its instructions");

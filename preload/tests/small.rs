@@ -6,8 +6,12 @@ use std::process::Command;
 
 use common::{Ending, compile, library, preloaded};
 
-/// What of the library's own and of the heap may be resident in a program that only prints.
-const OWN_KIB_MAX: u64 = 300;
+/// What a program that only prints may hold more of than under the C library's allocator.
+const MORE_KIB_MAX: u64 = 300;
+
+/// How much of the C library the kernel maps around what is used hangs on where it happens to lie,
+/// which differs by hundreds of KiB; of so many runs the mean is true to about five.
+const RUNS: u64 = 400;
 
 #[test]
 fn only_the_c_library_is_loaded_with_it() {
@@ -30,9 +34,15 @@ fn a_small_program_stays_small() {
     let program = compile("resident", &[]);
     let resident = |mut command: Command| {
         command.env_remove("CAPMALLOC_STATS");
-        Ending::of(command).succeeded().output.trim().parse::<u64>().expect("a number")
+        let output = Ending::of(command).succeeded().output;
+        output.lines().last().expect("a line").parse::<u64>().expect("a number")
     };
-    let without = resident(Command::new(&program));
-    let with = resident(preloaded(&program, &[]));
-    assert!(with <= without + OWN_KIB_MAX, "{with} KiB, and {without} without the library");
+    let (mut without, mut with) = (0, 0);
+    for _ in 0..RUNS {
+        without += resident(Command::new(&program));
+        with += resident(preloaded(&program, &[]));
+    }
+    let (without, with) = (without / RUNS, with / RUNS);
+    println!("{with} KiB, and {without} without the library");
+    assert!(with <= without + MORE_KIB_MAX, "{with} KiB, and {without} without the library");
 }

@@ -348,6 +348,30 @@ pub fn threads_are_told() {
     ARE_THREADS_TOLD.store(true, Relaxed);
 }
 
+/// Whether somebody calls [`watch_forks`] in time.
+static ARE_FORKS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Says that [`watch_forks`] is called before a second thread begins, and before anyone else's
+/// handlers for fork are registered.
+///
+/// Else that is done at the first allocation, and the C library keeps what it needs for handlers
+/// also in programs that have neither threads nor handlers. A process of one thread may fork without
+/// ours: nobody holds a lock or has a cache that the child would have to take over.
+pub fn forks_are_told() {
+    // Relaxed: told before the second thread begins, which orders it.
+    ARE_FORKS_TOLD.store(true, Relaxed);
+}
+
+/// Has the heap held still for every fork from now on; once is enough, and more do no harm.
+pub fn watch_forks() {
+    SLOT.with(|slot| prepare(slot, &Config::new()));
+    super::watch_forks();
+}
+
+pub(super) fn are_forks_told() -> bool {
+    ARE_FORKS_TOLD.load(Relaxed)
+}
+
 /// Tells that the calling thread begins: it may have a cache, and its end is watched.
 pub fn thread_begins() {
     SLOT.with(|slot| {

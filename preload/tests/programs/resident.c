@@ -1,20 +1,12 @@
-/* Prints how many KiB are resident, the C library's and the loader's own files apart: which of their
-   pages the kernel maps around those that are used depends on where they happen to lie. */
+/* Prints a line, and then how many KiB of the whole process are resident. */
 #include <stdio.h>
-#include <string.h>
 
 int main(void) {
-    char line[4096];
-    int is_counted = 0;
-    unsigned long sum = 0, rss;
-    FILE *file = fopen("/proc/self/smaps", "r");
-    while (file && fgets(line, sizeof line, file)) {
-        unsigned long from, to;
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-            is_counted = !strstr(line, "/libc.so") && !strstr(line, "/libc-2") && !strstr(line, "/ld-");
-        else if (is_counted && sscanf(line, "Rss: %lu kB", &rss) == 1)
-            sum += rss;
-    }
-    printf("%lu\n", sum);
+    char line[256];
+    unsigned long kilobytes = 0;
+    puts("hello");
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "Rss: %lu kB", &kilobytes) != 1) {}
+    printf("%lu\n", kilobytes);
     return 0;
 }
