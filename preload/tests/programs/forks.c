@@ -1,6 +1,7 @@
 /* Forks while threads allocate and while a handler of the program's own does, too. With an argument
    the handler is registered after the threads began. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +35,16 @@ static void handler(void) {
     churn(7);
 }
 
+/* A child that hangs in a handler has no alarm of its own. */
+static void end_all(int signal) {
+    (void)signal;
+    kill(0, SIGKILL);
+}
+
 int main(int count, char **arguments) {
     (void)arguments;
+    setpgid(0, 0);
+    signal(SIGALRM, end_all);
     /* A fork of one thread, before anything was asked for. */
     pid_t alone = fork();
     if (!alone) {
@@ -53,7 +62,6 @@ int main(int count, char **arguments) {
     for (int round = 0; round < FORKS; round++) {
         pid_t child = fork();
         if (!child) {
-            alarm(30);
             pthread_t thread;
             atomic_store(&is_over, 1);
             for (int index = 0; index < 4; index++) churn(index);
