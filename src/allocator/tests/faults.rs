@@ -116,7 +116,8 @@ impl Player<'_> {
     /// Lets the periods pass after which all that lies unused goes back.
     fn decay(&mut self) {
         self.heap.decay().set_milliseconds(1000);
-        for _ in 0..3 {
+        // The first may only begin a period.
+        for _ in 0..4 {
             self.now += 1000;
             self.observe(|player| player.heap.tick(player.now));
         }
@@ -241,7 +242,7 @@ fn play(heap: &Allocator<FaultySource>) -> (usize, usize) {
 }
 
 /// The least number of steps that the workload asks the source for.
-const STEPS_MIN: usize = 100;
+const STEPS_MIN: usize = 60;
 
 /// Runs in a row that ended before the step they were to refuse, after which there are no more.
 const SHORT_RUNS_MAX: usize = 8;
