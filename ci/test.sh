@@ -3,7 +3,7 @@
 #
 #   ci/test.sh                 all variants
 #   ci/test.sh plain           the README's test command
-#   ci/test.sh one-arena       the same with a cap of one arena
+#   ci/test.sh one-arena       the same with a cap of one arena, and slots as programs have them
 #   ci/test.sh address-space   the test binaries in 1 GiB of address space
 #   ci/test.sh optimised       those that tell of memory and time only when optimised, and of races
 #   ci/test.sh loom            models of the lock, the handshake and the depot, in every order
@@ -19,7 +19,9 @@ plain() {
 }
 
 one_arena() {
-    CAPMALLOC_ARENA_MAX=1 cargo test --workspace
+    # Apart from each other, or the preload library's feature would be on for all.
+    CAPMALLOC_ARENA_MAX=1 cargo test
+    CAPMALLOC_ARENA_MAX=1 cargo test --package capmalloc-preload
 }
 
 # Compilers and linkers need more address space than that, so everything is built before the limit
@@ -27,7 +29,7 @@ one_arena() {
 address_space() {
     local messages binaries binary
     # The compiler's own messages go to standard error; a failed build stops here.
-    messages=$(cargo test --workspace --no-run --message-format=json-render-diagnostics)
+    messages=$(cargo test --no-run --message-format=json-render-diagnostics)
     binaries=$(test_binaries <<<"$messages")
     if [ -z "$binaries" ]; then
         printf '%s: cargo named no test binary\n' "$0" >&2
@@ -51,6 +53,7 @@ optimised() {
     cargo test --release --package capmalloc \
         --test fork --test idle_threads --test limits --test memory --test properties \
         --test reclaim --test stress --test thread_end
+    cargo test --release --package capmalloc-preload
 }
 
 # Every order with up to three preemptions, which is where mistakes are found; more take hours. The

@@ -46,11 +46,14 @@ pub(crate) struct Decay {
     is_ending: AtomicBool,
 }
 
+/// What stands for the beginning of a period before the first one.
+const NEVER_BEGAN: u64 = 0;
+
 impl Decay {
     pub(crate) const fn new(milliseconds: i64) -> Self {
         Decay {
             milliseconds: AtomicI64::new(milliseconds),
-            period_began_at: AtomicU64::new(0),
+            period_began_at: AtomicU64::new(NEVER_BEGAN),
             balanced_at: AtomicU64::new(0),
             is_ending: AtomicBool::new(false),
         }
@@ -93,13 +96,15 @@ impl Decay {
     }
 
     /// Ends the period if its time is over and nobody else does; answers when it began.
+    ///
+    /// The first call of all only begins one: nothing can have lain unused before it.
     fn end_period(&self, now: u64) -> Option<u64> {
         let began_at = self.period_began_at.load(Relaxed);
         let period = self.period_milliseconds()?;
         let is_over = now >= began_at.saturating_add(period);
         let is_mine = is_over
             && self.period_began_at.compare_exchange(began_at, now, Relaxed, Relaxed).is_ok();
-        is_mine.then_some(began_at)
+        (is_mine && began_at != NEVER_BEGAN).then_some(began_at)
     }
 }
 

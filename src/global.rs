@@ -5,6 +5,8 @@
 
 pub(crate) mod control;
 pub(crate) mod hooks;
+pub mod raw;
+mod slot;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_void;
@@ -20,6 +22,7 @@ use crate::os::{OsPages, membarrier, message};
 use crate::roster;
 use crate::size_class::{CLASS_COUNT, GRAIN_BYTES, SizeClass};
 use crate::thread_cache::{ThreadSlot, ThreadState};
+use slot::SLOT;
 
 /// All zero until the first allocation, so that it costs the program's file and start nothing.
 static HEAP: Allocator<OsPages> = Allocator::unset(OsPages);
@@ -33,11 +36,6 @@ static FORKS: Once = Once::new();
 
 /// The key whose destructor tells of a thread's end, plus one; zero while there is none.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
-
-std::thread_local! {
-    /// Constant and without a destructor: reading it neither allocates nor registers anything.
-    static SLOT: ThreadSlot = const { ThreadSlot::new() };
-}
 
 /// The allocator: make it a program's `#[global_allocator]` and all of its memory comes from here.
 ///
@@ -291,7 +289,7 @@ fn prepare_slow(slot: &ThreadSlot, config: &Config) {
     slot.set_state(ThreadState::Uncached);
     START.call_once(|| start(config));
     // A thread whose end would go unnoticed would keep its cache for ever: it goes without one.
-    if watch_exit(slot) {
+    if raw::may_have_cache(slot) && watch_exit(slot) {
         slot.set_state(ThreadState::Fresh);
     }
 }
@@ -308,7 +306,9 @@ fn start(config: &Config) {
     for (limit, bytes) in settings.limits {
         HEAP.page_heap().source().limits().set(limit, bytes);
     }
-    watch_forks();
+    if !raw::are_forks_told() {
+        watch_forks();
+    }
     let mut key = 0;
     // SAFETY: `thread_ends` has the signature of a key's destructor, and the key's place is ours.
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {

@@ -152,6 +152,11 @@ impl Huge {
         true
     }
 
+    /// Bytes that the user of the huge allocation at `base` asked for, in whole pages.
+    pub(crate) fn asked_bytes(&self, base: NonNull<u8>) -> Option<usize> {
+        self.table.lock().find(base).map(|mapping| mapping.asked_bytes)
+    }
+
     /// Bytes of the mapping at `base`, if there is a huge allocation.
     #[cfg(test)]
     pub(crate) fn mapped_bytes(&self, base: NonNull<u8>) -> Option<usize> {

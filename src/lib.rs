@@ -28,6 +28,8 @@
 //! feature `allocator-api2` makes it an allocator for the collections of that crate and of
 //! `hashbrown`.
 //!
+//! [`raw`] serves callers that have only a pointer, as those of C's `free` do.
+//!
 //! How it works is told in `docs/design.md`, and when to change what in `docs/tuning.md`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -83,6 +85,7 @@ pub use global::control::{
     arena_max, check, decay, limit, page_map, set_arena_max, set_decay, set_limit, stats, thaw,
     trim, trim_arena, warm_up,
 };
+pub use global::raw;
 pub use heap::{Heap, HeapError};
 pub use limits::Limit;
 pub use os::OsPages;

@@ -6,11 +6,12 @@
 
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
+use crate::size_class::SizeClass;
 use crate::span::{INLINE_WORDS, Span, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages, round_up};
 
@@ -46,6 +47,11 @@ pub(crate) struct Segment {
     free_pages: AtomicU32,
     /// The most pages ever in use, counted from the front: descriptors behind it were not touched.
     touched_pages: AtomicU32,
+    /// For each page the class of the slab that it lies in, plus one; zero for any other page.
+    ///
+    /// The slabs' heads say it too. This is for who has nothing but a pointer: a byte a page, so
+    /// that a cache line tells of 256 KiB, and no way from a slab's later pages to its head.
+    block_classes: [AtomicU8; SEGMENT_PAGES],
     spans: [Span; SEGMENT_PAGES],
     /// The second half of the bitmaps of slabs whose blocks are too many for a descriptor.
     side_words: [[AtomicU64; INLINE_WORDS]; SEGMENT_PAGES],
@@ -185,8 +191,38 @@ impl Segment {
         spans_bytes.min(DESCRIPTORS_BYTES)
     }
 
+    /// The class of the blocks on the page that `address`, which lies in this segment, belongs to.
+    #[inline(always)]
+    pub(crate) fn block_class(&self, address: usize) -> Option<SizeClass> {
+        let page = (address & (SEGMENT_BYTES - 1)) / PAGE_BYTES;
+        // Relaxed: a block's user got it from who cut its slab, or by way of them, and the byte
+        // stays while the block is out.
+        let ordinal = self.block_classes[page].load(Relaxed);
+        // SAFETY: the byte is zero, as it was mapped, or what `set_block_class` stored.
+        unsafe { SizeClass::from_ordinal(ordinal) }
+    }
+
+    /// Notes that these pages are a slab's, which nobody else has yet.
+    pub(crate) fn set_block_class(&self, first: usize, pages: Pages, class: SizeClass) {
+        let byte = class.ordinal();
+        let bytes = &self.block_classes[first..first + pages.count()];
+        // Release pairs with the fence of the page heap's `check`, which may look while a slab is
+        // cut: where it sees the byte, it sees the class that the head says.
+        bytes.iter().for_each(|place| place.store(byte, Release));
+    }
+
+    /// Forgets what blocks were on these pages, if any were.
+    fn forget_block_class(&self, first: usize, pages: Pages) {
+        // A span is one slab's as a whole or holds no slab, so its first page tells.
+        if self.block_classes[first].load(Relaxed) != 0 {
+            let bytes = &self.block_classes[first..first + pages.count()];
+            bytes.iter().for_each(|place| place.store(0, Relaxed));
+        }
+    }
+
     /// Marks pages as lying in a free span; the page heap's lock is held.
     pub(crate) fn mark_free(&self, first: usize, pages: Pages) {
+        self.forget_block_class(first, pages);
         self.for_words(first, pages, |word, mask| {
             debug_assert_eq!(word.load(Relaxed) & mask, 0, "pages freed twice");
             word.store(word.load(Relaxed) | mask, Relaxed);

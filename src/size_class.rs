@@ -57,6 +57,17 @@ impl SizeClass {
         if size <= SMALL_MAX_BYTES { Some(SizeClass::of_small(size)) } else { None }
     }
 
+    /// The class of a request by C's rule, whose alignment is that of any type of this size: 8 up to
+    /// eight bytes, and 16 above.
+    #[inline(always)]
+    pub(crate) const fn of_fundamental(size: usize) -> Option<SizeClass> {
+        if size > SMALL_MAX_BYTES {
+            return None;
+        }
+        let table: &'static ClassTable = &FUNDAMENTAL_CLASS_OF_GRAINS;
+        Some(SizeClass(table[size.div_ceil(GRAIN_BYTES)]))
+    }
+
     /// The class of a size already known to be small and aligned to no more than eight bytes.
     #[inline(always)]
     const fn of_small(size: usize) -> SizeClass {
@@ -98,6 +109,29 @@ impl SizeClass {
     /// The class with this index, for walks over all of them.
     pub(crate) fn from_index(index: usize) -> Option<SizeClass> {
         (index < CLASS_COUNT).then_some(SizeClass(index as u8))
+    }
+
+    /// The class's place among all, counted from one: what is kept where zero means no class.
+    pub(crate) const fn ordinal(self) -> u8 {
+        const { assert!(CLASS_COUNT < u8::MAX as usize) };
+        self.0 + 1
+    }
+
+    /// The class with this ordinal; `None` of zero.
+    ///
+    /// # Safety
+    ///
+    /// The number is zero or came from [`ordinal`](Self::ordinal).
+    #[inline(always)]
+    pub(crate) unsafe fn from_ordinal(ordinal: u8) -> Option<SizeClass> {
+        match ordinal {
+            0 => None,
+            ordinal => {
+                let class = SizeClass(ordinal - 1);
+                debug_assert!(class.index() < CLASS_COUNT);
+                Some(class)
+            }
+        }
     }
 
     pub(crate) fn all() -> impl DoubleEndedIterator<Item = SizeClass> + Clone {
@@ -219,6 +253,19 @@ const CLASS_OF_GRAINS: ClassTable = {
     table
 };
 
+/// The same by C's rule: every class above 8 bytes is a multiple of 16.
+///
+/// A table of its own, so that `malloc` has as little to compute as the rest.
+const FUNDAMENTAL_CLASS_OF_GRAINS: ClassTable = {
+    let mut table = CLASS_OF_GRAINS;
+    let mut grains = 3;
+    while grains < table.len() {
+        table[grains] = CLASS_OF_GRAINS[grains.next_multiple_of(2)];
+        grains += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +338,16 @@ mod tests {
                 assert_eq!(shape.block_at(offset).is_some(), starts);
             }
         }
+    }
+
+    #[test]
+    fn by_cs_rule_a_block_has_the_alignment_of_any_type_of_its_size() {
+        for size in 0..=SMALL_MAX_BYTES {
+            let bytes = SizeClass::of_fundamental(size).map(SizeClass::block_bytes);
+            let align = if size <= 8 { 8 } else { 16 };
+            assert_eq!(bytes, SizeClass::of(size, align).map(SizeClass::block_bytes), "{size}");
+        }
+        assert_eq!(SizeClass::of_fundamental(SMALL_MAX_BYTES + 1), None);
+        assert_eq!(SizeClass::of_fundamental(usize::MAX), None);
     }
 }

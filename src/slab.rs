@@ -52,6 +52,7 @@ impl Slab {
             inside.set_kind(SpanKind::SlabInside);
         }
         span.set_class(class);
+        segment.set_block_class(first, shape.pages(), class);
         span.set_arena(arena);
         let slab = Slab(span);
         let capacity = shape.capacity as usize;
@@ -173,6 +174,13 @@ impl Slab {
         }
         self.0.set_free_blocks(self.free_blocks() + count);
         Ok(count)
+    }
+
+    /// Holds that `block`, on one of this slab's pages, is the start of a block that is out of it.
+    pub(crate) fn confirm(self, shape: &SlabShape, block: NonNull<u8>) -> Result<(), Misuse> {
+        let offset = block.addr().get() - self.0.base().addr().get();
+        let index = shape.block_at(offset).ok_or(Misuse::Interior)?;
+        if self.is_block_free(index) { Err(Misuse::FreeAlready) } else { Ok(()) }
     }
 
     /// A word of the free bitmap; those past the descriptor's lie in the segment's side words.

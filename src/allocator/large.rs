@@ -81,8 +81,18 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn dealloc_big(&self, slot: &ThreadSlot, block: NonNull<u8>, layout: Layout) {
         if cached_pages(layout).is_none() {
             self.dealloc_big_slow(block, layout);
-        } else if !self.dealloc_large_cached(slot, block, layout) {
-            self.dealloc_large_slow(slot, self.large_span(block, layout.size()));
+        } else {
+            self.dealloc_large(slot, self.large_span(block, layout.size()));
+        }
+    }
+
+    /// Frees a span that a thread's cache may hold: it is confirmed as the caller's, who gives it
+    /// up.
+    #[inline(always)]
+    pub(super) fn dealloc_large(&self, slot: &ThreadSlot, span: SpanPtr) {
+        // SAFETY: the caller's span.
+        if !unsafe { slot.push_large(span) } {
+            self.dealloc_large_slow(slot, span);
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod check;
 mod large;
+mod raw;
 mod resize;
 mod retry;
 mod small;
@@ -36,6 +37,8 @@ use crate::size_class::SizeClass;
 use crate::slab::Misuse;
 use crate::thread_cache::{CacheRegistry, Magazines, ThreadSlot};
 use crate::units::{PAGE_BYTES, round_up};
+
+pub(crate) use raw::Found;
 
 /// The largest allocation that is a span of a segment, and the largest alignment of one.
 const LARGE_MAX_BYTES: usize = SEGMENT_BYTES / 2;
@@ -312,7 +315,7 @@ fn abort_over(misuse: Misuse, block: *mut u8, block_bytes: usize) -> ! {
 }
 
 /// Bytes that a request of this layout really gets.
-fn usable_bytes(layout: Layout) -> Option<usize> {
+pub(crate) fn usable_bytes(layout: Layout) -> Option<usize> {
     match Route::of(layout) {
         Route::Small(class) => Some(class.block_bytes()),
         Route::Large | Route::Huge => round_up(layout.size().max(1), PAGE_BYTES),

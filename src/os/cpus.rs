@@ -54,11 +54,13 @@ fn in_affinity_mask() -> Option<usize> {
 #[inline(never)]
 fn count_in_mask<const WORDS: usize>() -> Result<usize, c_int> {
     let mut mask: [c_ulong; WORDS] = [0; WORDS];
-    let start = mask.as_mut_ptr().cast();
+    let start: *mut c_ulong = mask.as_mut_ptr();
     // SAFETY: 0 is the calling thread. `start` is aligned for words, as a `cpu_set_t`
     // is, and the call writes nothing but words of bits, at most `size_of_val(&mask)`
-    // bytes of them, all within `mask`.
-    let status = unsafe { libc::sched_getaffinity(0, size_of_val(&mask), start) };
+    // bytes of them, all within `mask`. The kernel's own call rather than the C library's, whose
+    // pages a small program would hold for this alone; it answers how many bytes it wrote.
+    let status =
+        unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&mask), start) };
     if status < 0 {
         return Err(last_error());
     }

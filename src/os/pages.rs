@@ -81,8 +81,9 @@ fn granularity() -> usize {
     if known_bytes != 0 {
         return known_bytes;
     }
-    // SAFETY: sysconf has no preconditions and reads a value the kernel passed at start.
-    let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // SAFETY: reads a value that the kernel passed at start, or answers zero. `sysconf` would have
+    // the same, and brings pages of the C library with it that a small program has no use for.
+    let asked = unsafe { libc::getauxval(libc::AT_PAGESZ) };
     let page_bytes = usize::try_from(asked).unwrap_or(PAGE_BYTES).max(PAGE_BYTES);
     KNOWN_BYTES.store(page_bytes, Ordering::Relaxed);
     page_bytes

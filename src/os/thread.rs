@@ -11,6 +11,15 @@ pub(crate) fn current_cpu() -> usize {
     usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
+/// Whether the calling thread is the one that the process began with.
+pub(crate) fn is_first_thread() -> bool {
+    let _errno = ErrnoKept::new();
+    // By the one function that starting calls anyway: each other one is on pages of the C library
+    // of its own, which a small program would hold for this alone.
+    // SAFETY: neither call takes or writes anything.
+    unsafe { libc::syscall(libc::SYS_gettid) == libc::syscall(libc::SYS_getpid) }
+}
+
 /// Bytes of stack of a thread of our own, which calls no code but ours and the program's hooks.
 const STACK_BYTES: usize = 256 * 1024;
 

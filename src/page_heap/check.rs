@@ -1,5 +1,8 @@
 //! The page heap's invariants, as code.
 
+use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::fence;
+
 use super::{FreeSpans, PageHeap};
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_PAGES, SegmentPtr};
@@ -71,6 +74,14 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
         ensure!(pages != Pages::ZERO && end <= SEGMENT_PAGES, "a span's length");
         for page in index..end {
             ensure_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
+            // A slab that is just being cut says nothing yet.
+            let is_slab = matches!(kind, SpanKind::Slab | SpanKind::SealedSlab);
+            let address = segment.page_base(page).addr().get();
+            if let Some(class) = segment.block_class(address) {
+                // Acquire pairs with the Release in `set_block_class`.
+                fence(Acquire);
+                ensure!(is_slab && span.class() == Some(class), "a page's class of blocks");
+            }
         }
         match kind {
             SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd => tally.dirty += pages,

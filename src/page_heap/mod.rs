@@ -27,6 +27,7 @@ use crate::lock::{Mutex, rank};
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
 use crate::segment_map::SegmentMap;
+use crate::size_class::SizeClass;
 use crate::span::{SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
 use free_index::FreeIndex;
@@ -114,6 +115,12 @@ impl<S: PageSource> PageHeap<S> {
     #[inline]
     pub(crate) fn segment_of(&self, address: usize) -> Option<SegmentPtr> {
         self.segment_map.find(address)
+    }
+
+    /// The class of the small blocks on the page of `address`, if it is one of ours and has any.
+    #[inline(always)]
+    pub(crate) fn block_class(&self, address: usize) -> Option<SizeClass> {
+        self.segment_map.find_near(address)?.block_class(address)
     }
 
     /// Takes a span of `pages`, its first at a multiple of `align_bytes`.

@@ -89,9 +89,11 @@ fn a_segment_is_found_from_its_first_byte_to_its_last() {
     for inside in [base, base + 1, base + SEGMENT_BYTES / 2, base + SEGMENT_BYTES - 1] {
         assert_eq!(world.map.find(inside), Some(segment));
     }
+    assert_eq!(world.map.find_near(base + 1), Some(segment));
     let same_place_elsewhere = [base - LEAF_BYTES, base + LEAF_BYTES];
     for outside in [0, 1, base - 1, base + SEGMENT_BYTES].into_iter().chain(same_place_elsewhere) {
         assert_eq!(world.map.find(outside), None, "{outside:#x}");
+        assert_eq!(world.map.find_near(outside), None, "{outside:#x}");
     }
 }
 
@@ -118,6 +120,26 @@ fn a_segment_removed_is_forgotten_and_its_neighbour_is_not() {
     assert_eq!(world.map.find(base + SEGMENT_BYTES), Some(neighbour));
     assert!(world.map.segments().eq([neighbour]));
     assert_eq!(world.map.leaf_count(), 1, "a leaf once mapped stays for the next segment");
+}
+
+#[test]
+fn the_first_leaf_is_at_hand_and_the_others_are_not() {
+    let mut world = World::new();
+    for address in [0, 1, 5 * LEAF_BYTES, usize::MAX] {
+        assert_eq!(world.map.find_near(address), None, "{address:#x} in an empty map");
+    }
+    let first = world.insert(5 * LEAF_BYTES);
+    let other = world.insert(6 * LEAF_BYTES);
+    let last = world.insert(6 * LEAF_BYTES - SEGMENT_BYTES);
+    assert_eq!(world.map.find_near(5 * LEAF_BYTES), Some(first));
+    assert_eq!(world.map.find_near(6 * LEAF_BYTES - 1), Some(last));
+    assert_eq!(world.map.find(6 * LEAF_BYTES), Some(other));
+    assert_eq!(world.map.find_near(6 * LEAF_BYTES), None, "left to `find`");
+    for above in [1_usize << ADDRESS_BITS, 1 << 56, 1 << 63] {
+        assert_eq!(world.map.find_near(above | (5 * LEAF_BYTES)), None, "{above:#x}");
+    }
+    world.map.remove(first);
+    assert_eq!(world.map.find_near(5 * LEAF_BYTES), None);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(crate) use slot::{ThreadSlot, ThreadState};
 
 /// The cache that a thread without one sees: every bin is without a magazine, both empty and full, so that one
 /// branch serves both "empty" and "no cache".
-static EMPTY: ThreadCache = ThreadCache::new();
+pub(crate) static EMPTY: ThreadCache = ThreadCache::new();
 
 /// One thread's free blocks.
 #[repr(C, align(64))]

@@ -41,10 +41,15 @@ pub(crate) enum ThreadState {
 }
 
 /// What the allocator keeps for each thread in thread-local storage.
+///
+/// Laid out as written, because `global/slot.rs` may make the first one of each thread in assembly.
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct ThreadSlot {
     busy: AtomicBool,
     state: AtomicU8,
+    /// Whether the thread's beginning was told: see [`crate::raw::thread_begins`].
+    is_told: AtomicBool,
     /// What the fast path works on: the thread's cache, or EMPTY.
     cache: AtomicPtr<ThreadCache>,
     /// The thread's cache, also while `cache` is EMPTY.
@@ -52,10 +57,15 @@ pub(crate) struct ThreadSlot {
 }
 
 impl ThreadSlot {
+    /// Bytes from a slot's start to its pointer to the cache that the fast path uses.
+    #[allow(dead_code, reason = "for the slot in assembly, which few builds have")]
+    pub(crate) const CACHE_OFFSET_BYTES: usize = core::mem::offset_of!(ThreadSlot, cache);
+
     pub(crate) const fn new() -> Self {
         ThreadSlot {
             busy: AtomicBool::new(false),
             state: AtomicU8::new(ThreadState::Fresh as u8),
+            is_told: AtomicBool::new(false),
             cache: AtomicPtr::new((&raw const EMPTY).cast_mut()),
             own: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -128,6 +138,15 @@ impl ThreadSlot {
             1 => ThreadState::Attached,
             _ => ThreadState::Uncached,
         }
+    }
+
+    /// Notes that the thread's beginning was told; the owner's alone to call.
+    pub(crate) fn set_told(&self) {
+        self.is_told.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told.load(Relaxed)
     }
 
     /// Sets the state and answers what it was; the owner's alone to call.
