@@ -5,16 +5,19 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// Bytes that caches may hold at most, unless the program says otherwise.
-pub(crate) const DEFAULT_BUDGET_BYTES: usize = 32 << 20;
+pub(crate) const DEFAULT_BUDGET_BYTES: usize = 16 << 20;
 
 /// Bytes that they may hold in a small program.
 const FOLLOWING_MIN_BYTES: usize = 8 << 20;
 
 /// The part of resident memory that they may hold in a larger one.
-const FOLLOWING_PART: usize = 8;
+///
+/// What caches may hold is lent: a bin in use is half full on the average, so an eighth is held.
+const FOLLOWING_PART: usize = 4;
 
-/// The part of the budget up to which depots borrow.
-const DEPOTS_PART: usize = 2;
+/// The part of the budget up to which depots borrow, and caches for large spans.
+const DEPOTS_PART: usize = 4;
+const LARGE_PART: usize = 2;
 
 /// One process-wide allowance, of which each bin borrows its capacity in bytes.
 ///
@@ -86,8 +89,8 @@ impl CacheBudget {
         self.borrow_below(bytes, self.limit_bytes())
     }
 
-    /// Lends a depot `bytes`, unless more than half of the limit would be lent then: the other
-    /// half is for the caches in any case.
+    /// Lends a depot `bytes`, unless more than a quarter of the limit would be lent then: the
+    /// rest is for the caches in any case.
     pub(crate) fn borrow_bytes_for_depot(&self, bytes: usize) -> bool {
         let is_lent = self.borrow_below(bytes, self.limit_bytes() / DEPOTS_PART);
         if is_lent {
@@ -98,7 +101,7 @@ impl CacheBudget {
 
     /// Lends a cache `bytes` for large spans, of which a few would take all that there is.
     pub(crate) fn borrow_bytes_for_large(&self, bytes: usize) -> bool {
-        self.borrow_below(bytes, self.limit_bytes() / DEPOTS_PART)
+        self.borrow_below(bytes, self.limit_bytes() / LARGE_PART)
     }
 
     fn borrow_below(&self, bytes: usize, limit_bytes: usize) -> bool {
@@ -140,7 +143,7 @@ mod tests {
         budget.set_limit_bytes(None);
         assert_eq!(budget.limit_bytes(), FOLLOWING_MIN_BYTES);
         for (resident_bytes, limit_bytes) in
-            [(128 << 20, 16 << 20), (1 << 20, FOLLOWING_MIN_BYTES), (4 << 30, DEFAULT_BUDGET_BYTES)]
+            [(48 << 20, 12 << 20), (1 << 20, FOLLOWING_MIN_BYTES), (4 << 30, DEFAULT_BUDGET_BYTES)]
         {
             budget.follow(resident_bytes);
             assert_eq!(budget.limit_bytes(), limit_bytes);
@@ -160,10 +163,13 @@ mod tests {
         assert_eq!(budget.lent_bytes(), 40);
         assert!(budget.borrow_bytes(60));
         budget.return_bytes(60);
-        assert!(!budget.borrow_bytes_for_depot(11), "half is lent but for ten");
-        assert!(budget.borrow_bytes_for_depot(10));
-        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (50, 40));
-        budget.return_bytes_of_depot(10);
-        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (40, 40));
+        budget.return_bytes(30);
+        assert!(!budget.borrow_bytes_for_depot(16), "a quarter is lent but for fifteen");
+        assert!(budget.borrow_bytes_for_depot(15));
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (25, 10));
+        budget.return_bytes_of_depot(15);
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (10, 10));
+        assert!(!budget.borrow_bytes_for_large(41));
+        assert!(budget.borrow_bytes_for_large(40));
     }
 }

@@ -17,7 +17,7 @@ use crate::os::{cpus, environment};
 /// |---|---|---|
 /// | [`arena_max`](Self::arena_max) | `CAPMALLOC_ARENA_MAX`, else `MALLOC_ARENA_MAX` | usable CPUs |
 /// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
-/// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | an eighth of resident memory |
+/// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | a quarter of resident memory |
 /// | [`decay_milliseconds`](Self::decay_milliseconds) | `CAPMALLOC_DECAY_MS` | 1000 |
 /// | [`background`](Self::background) | `CAPMALLOC_BACKGROUND` | off |
 /// | [`limit`](Self::limit), address space | `CAPMALLOC_ADDRESS_SPACE_MAX` | none |
@@ -103,7 +103,7 @@ impl Config {
 
     /// How many bytes of free blocks the caches of all threads together may hold.
     ///
-    /// Unless it is set, that is an eighth of what is resident, at least 8 MiB and at most 32 MiB.
+    /// Unless it is set, that is a quarter of what is resident, at least 8 MiB and at most 16 MiB.
     pub const fn cache_budget_bytes(mut self, bytes: usize) -> Self {
         self.cache_budget_bytes = Some(bytes);
         self
@@ -205,7 +205,7 @@ fn read_switch(name: &CStr, fallback: bool) -> bool {
 fn read_budget(config: &Config) -> Option<usize> {
     let fallback_text: &dyn fmt::Display = match &config.cache_budget_bytes {
         Some(bytes) => &Bytes(*bytes),
-        None => &"an eighth of resident memory",
+        None => &"a quarter of resident memory",
     };
     environment::read_or_warn(
         c"CAPMALLOC_CACHE_BUDGET",

@@ -167,7 +167,7 @@ fn a_cache_budget_is_read_with_its_unit() {
 fn a_cache_budget_that_cannot_be_is_told_and_the_default_used() {
     let lists: [&[_]; 3] = [&[(BUDGET, "-5K")], &[(BUDGET, "lots")], &[(BUDGET, "9999999999T")]];
     under(lists, |settings, ending| {
-        one_line_tells_of(&ending, BUDGET, settings[0].1, "an eighth of resident memory");
+        one_line_tells_of(&ending, BUDGET, settings[0].1, "a quarter of resident memory");
         assert_eq!(ending.value("budget"), (8 << 20).to_string(), "of a small program's");
     });
 }

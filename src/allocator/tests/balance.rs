@@ -80,10 +80,10 @@ fn the_budget_follows_resident_memory_up_and_down() {
     let heap = timeless(TestSource::new(), 1);
     let slot = ThreadSlot::new();
     heap.budget().set_limit_bytes(None);
-    let blocks = large_blocks(&heap, &slot, 80);
+    let blocks = large_blocks(&heap, &slot, 48);
     heap.tick(LATER);
     let stats = heap.stats();
-    assert!((10 * MIB..11 * MIB).contains(&stats.cache_budget_bytes), "{stats}");
+    assert!((12 * MIB..13 * MIB).contains(&stats.cache_budget_bytes), "{stats}");
     blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
     heap.trim(&slot);
     heap.tick(LATER + 100);
