@@ -127,7 +127,7 @@ impl<S: PageSource> Allocator<S> {
             self.give_back_unused(began_at);
         }
         let has_excess =
-            self.page_heap().has_excess() && self.decay().period_milliseconds().is_some();
+            self.decay().period_milliseconds().is_some() && self.page_heap().take_excess();
         if self.decay().is_time_to_balance(now) || has_excess {
             self.balance();
         }

@@ -228,9 +228,10 @@ impl<S: PageSource> PageHeap<S> {
         }
     }
 
-    /// Whether so many pages are dirty that some should go back now.
-    pub(crate) fn has_excess(&self) -> bool {
-        self.has_excess.load(Relaxed)
+    /// Whether so many pages are dirty that some should go back now, and the caller is the one to
+    /// see to it.
+    pub(crate) fn take_excess(&self) -> bool {
+        self.has_excess.load(Relaxed) && self.has_excess.swap(false, Relaxed)
     }
 
     /// Frees the spans of a list under one lock.
