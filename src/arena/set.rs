@@ -100,8 +100,8 @@ impl Arenas {
         metadata: &Metadata,
         page_heap: &PageHeap<S>,
     ) -> Option<usize> {
-        let choice = self.with_view(|view| policy.assign(view));
-        self.resolve(choice, metadata, page_heap)
+        let (choice, open) = self.with_view(|view| (policy.assign(view), view.open));
+        self.resolve(choice, open, metadata, page_heap)
     }
 
     /// The arena that a thread about to refill moves to, if the policy says so.
@@ -113,8 +113,9 @@ impl Arenas {
         metadata: &Metadata,
         page_heap: &PageHeap<S>,
     ) -> Option<usize> {
-        let choice = self.with_view(|view| policy.reassign(view, current, contended))?;
-        self.resolve(choice, metadata, page_heap).filter(|&choice| choice != current)
+        let (choice, open) =
+            self.with_view(|view| (policy.reassign(view, current, contended), view.open));
+        self.resolve(choice?, open, metadata, page_heap).filter(|&choice| choice != current)
     }
 
     /// The first arena, opened if there is none.
@@ -123,7 +124,7 @@ impl Arenas {
         metadata: &Metadata,
         page_heap: &PageHeap<S>,
     ) -> Option<usize> {
-        self.resolve(0, metadata, page_heap)
+        self.resolve(0, self.open(), metadata, page_heap)
     }
 
     fn with_view<T>(&self, ask: impl FnOnce(&ArenaView<'_>) -> T) -> T {
@@ -134,14 +135,19 @@ impl Arenas {
     }
 
     /// Turns a policy's answer into the index of an open arena.
+    ///
+    /// `seen_open` is what the policy was told. A thread that wanted a new arena gets one though
+    /// another thread, asked at the same time, has opened the arena with that index since.
     fn resolve<S: PageSource>(
         &self,
         choice: usize,
+        seen_open: usize,
         metadata: &Metadata,
         page_heap: &PageHeap<S>,
     ) -> Option<usize> {
         let open = self.open();
-        if choice < open {
+        // Arenas may have closed since, too.
+        if choice < open.min(seen_open) {
             return Some(choice);
         }
         match self.open_next(metadata, page_heap) {

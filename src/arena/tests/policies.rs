@@ -99,3 +99,19 @@ fn a_policy_sees_how_many_threads_use_each_arena() {
     second.join();
     assert_eq!(world.assign(&Emptiest), Some(0));
 }
+
+#[test]
+fn a_thread_that_wants_a_new_arena_gets_one_though_another_was_faster() {
+    /// Answers only when another thread has opened the arena it is about to name.
+    struct Overtaken<'world>(&'world World);
+    impl ArenaPolicy for Overtaken<'_> {
+        fn assign(&self, arenas: &ArenaView<'_>) -> usize {
+            assert_eq!(self.0.assign(&PerThread), Some(arenas.open()));
+            arenas.open()
+        }
+    }
+    let world = World::with_cap(3);
+    assert_eq!(world.assign(&Overtaken(&world)), Some(1));
+    assert_eq!(world.assign(&Overtaken(&world)), Some(2), "the last, which the other has too");
+    assert_eq!(world.arenas.open(), 3);
+}
