@@ -1,0 +1,1 @@
+//! Restarts the right instance at the right time where memory only grows.
