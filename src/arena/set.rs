@@ -146,8 +146,9 @@ impl Arenas {
         page_heap: &PageHeap<S>,
     ) -> Option<usize> {
         let open = self.open();
-        // Arenas may have closed since, too.
-        if choice < open.min(seen_open) {
+        // Arenas may have closed since, too. The very first may be open by now because the policy
+        // itself allocates, and is then the one meant.
+        if choice < open.min(seen_open.max(1)) {
             return Some(choice);
         }
         match self.open_next(metadata, page_heap) {

@@ -110,8 +110,9 @@ fn a_thread_that_wants_a_new_arena_gets_one_though_another_was_faster() {
             arenas.open()
         }
     }
-    let world = World::with_cap(3);
-    assert_eq!(world.assign(&Overtaken(&world)), Some(1));
-    assert_eq!(world.assign(&Overtaken(&world)), Some(2), "the last, which the other has too");
-    assert_eq!(world.arenas.open(), 3);
+    let world = World::with_cap(4);
+    assert_eq!(world.assign(&Overtaken(&world)), Some(0), "the first is for all who find none");
+    assert_eq!(world.assign(&Overtaken(&world)), Some(2));
+    assert_eq!(world.assign(&Overtaken(&world)), Some(3), "the last, which the other has too");
+    assert_eq!(world.arenas.open(), 4);
 }
