@@ -19,18 +19,26 @@ const FOLLOWING_PART: usize = 4;
 const DEPOTS_PART: usize = 4;
 const LARGE_PART: usize = 2;
 
+/// The part of the budget that is kept for caches that have less than their share.
+const RESERVE_PART: usize = 8;
+
 /// One process-wide allowance, of which each bin borrows its capacity in bytes.
 ///
 /// A bin borrows when it grows and returns when it shrinks, so that a block on its way in or out
-/// costs nothing here. Relaxed throughout: the sums guard no other memory.
+/// costs nothing here. Each cache in use has a claim to an equal share, at the cost of caches that
+/// hold more or lie idle (see `reclaim.rs`); how its bins divide that is their own affair (see
+/// `thread_cache/sharing.rs`). Relaxed throughout: the sums guard no other memory.
 #[derive(Debug)]
 pub(crate) struct CacheBudget {
     limit_bytes: AtomicUsize,
     /// Whether the limit is a part of resident memory rather than a number of the program's.
     is_following: AtomicBool,
-    lent_bytes: AtomicUsize,
-    /// What of that depots have.
+    /// What caches have.
+    caches_lent_bytes: AtomicUsize,
+    /// What depots have.
     depots_lent_bytes: AtomicUsize,
+    /// Caches whose threads came by lately, between whom the budget is shared.
+    active_caches: AtomicUsize,
     /// When caches were last reclaimed because nothing was left to lend.
     reclaimed_at: AtomicU64,
 }
@@ -40,8 +48,9 @@ impl CacheBudget {
         CacheBudget {
             limit_bytes: AtomicUsize::new(limit_bytes),
             is_following: AtomicBool::new(false),
-            lent_bytes: AtomicUsize::new(0),
+            caches_lent_bytes: AtomicUsize::new(0),
             depots_lent_bytes: AtomicUsize::new(0),
+            active_caches: AtomicUsize::new(0),
             reclaimed_at: AtomicU64::new(0),
         }
     }
@@ -68,13 +77,38 @@ impl CacheBudget {
         self.limit_bytes.load(Relaxed)
     }
 
+    /// What caches and depots have borrowed.
+    #[cfg(test)]
     pub(crate) fn lent_bytes(&self) -> usize {
-        self.lent_bytes.load(Relaxed)
+        self.caches_lent_bytes().saturating_add(self.depots_lent_bytes.load(Relaxed))
     }
 
-    /// What caches have of [`lent_bytes`](Self::lent_bytes).
+    /// What of that caches have.
     pub(crate) fn caches_lent_bytes(&self) -> usize {
-        self.lent_bytes().saturating_sub(self.depots_lent_bytes.load(Relaxed))
+        self.caches_lent_bytes.load(Relaxed)
+    }
+
+    /// What each cache may hold in any case, if need be at the cost of others that hold more.
+    pub(crate) fn share_bytes(&self) -> usize {
+        self.caches_limit_bytes() / self.active_caches.load(Relaxed).max(1)
+    }
+
+    fn depots_limit_bytes(&self) -> usize {
+        self.limit_bytes() / DEPOTS_PART
+    }
+
+    fn caches_limit_bytes(&self) -> usize {
+        self.limit_bytes() - self.depots_limit_bytes()
+    }
+
+    /// Tells how many caches are in use.
+    pub(crate) fn set_active_caches(&self, count: usize) {
+        self.active_caches.store(count, Relaxed);
+    }
+
+    /// Counts a cache that has just come into use, until they are counted anew.
+    pub(crate) fn add_active_cache(&self) {
+        self.active_caches.fetch_add(1, Relaxed);
     }
 
     /// Whether the caller is the one to reclaim for the budget now: once in `pause`, at most.
@@ -85,50 +119,50 @@ impl CacheBudget {
     }
 
     /// Lends a cache `bytes`, unless that would pass the limit.
-    pub(crate) fn borrow_bytes(&self, bytes: usize) -> bool {
-        self.borrow_below(bytes, self.limit_bytes())
+    ///
+    /// One without a claim, since it has its share already, gets nothing of the last part, which is
+    /// for those that have not theirs yet.
+    pub(crate) fn borrow_bytes(&self, bytes: usize, has_claim: bool) -> bool {
+        let limit_bytes = self.caches_limit_bytes();
+        let reserve_bytes = if has_claim { 0 } else { limit_bytes / RESERVE_PART };
+        borrow_below(&self.caches_lent_bytes, bytes, limit_bytes - reserve_bytes)
     }
 
-    /// Lends a depot `bytes`, unless more than a quarter of the limit would be lent then: the
-    /// rest is for the caches in any case.
+    /// Lends a depot `bytes`, unless that would pass the quarter of the limit that depots have.
     pub(crate) fn borrow_bytes_for_depot(&self, bytes: usize) -> bool {
-        let is_lent = self.borrow_below(bytes, self.limit_bytes() / DEPOTS_PART);
-        if is_lent {
-            self.depots_lent_bytes.fetch_add(bytes, Relaxed);
-        }
-        is_lent
+        borrow_below(&self.depots_lent_bytes, bytes, self.depots_limit_bytes())
     }
 
     /// Lends a cache `bytes` for large spans, of which a few would take all that there is.
     pub(crate) fn borrow_bytes_for_large(&self, bytes: usize) -> bool {
-        self.borrow_below(bytes, self.limit_bytes() / LARGE_PART)
-    }
-
-    fn borrow_below(&self, bytes: usize, limit_bytes: usize) -> bool {
-        // A look first: while the budget is spent, threads that ask again and again should share
-        // the line rather than fight over it.
-        if self.lent_bytes() + bytes > limit_bytes {
-            return false;
-        }
-        let lent_bytes = self.lent_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if lent_bytes > limit_bytes {
-            self.return_bytes(bytes);
-            return false;
-        }
-        true
+        borrow_below(&self.caches_lent_bytes, bytes, self.limit_bytes() / LARGE_PART)
     }
 
     /// Takes back what a depot borrowed.
     pub(crate) fn return_bytes_of_depot(&self, bytes: usize) {
-        self.depots_lent_bytes.fetch_sub(bytes, Relaxed);
-        self.return_bytes(bytes);
+        let before = self.depots_lent_bytes.fetch_sub(bytes, Relaxed);
+        debug_assert!(before >= bytes);
     }
 
     /// Takes back what a cache borrowed.
     pub(crate) fn return_bytes(&self, bytes: usize) {
-        let before = self.lent_bytes.fetch_sub(bytes, Relaxed);
+        let before = self.caches_lent_bytes.fetch_sub(bytes, Relaxed);
         debug_assert!(before >= bytes);
     }
+}
+
+fn borrow_below(lent: &AtomicUsize, bytes: usize, limit_bytes: usize) -> bool {
+    // A look first: while the budget is spent, threads that ask again and again should share the
+    // line rather than fight over it.
+    if lent.load(Relaxed) + bytes > limit_bytes {
+        return false;
+    }
+    let lent_bytes = lent.fetch_add(bytes, Relaxed).saturating_add(bytes);
+    if lent_bytes > limit_bytes {
+        lent.fetch_sub(bytes, Relaxed);
+        return false;
+    }
+    true
 }
 
 #[cfg(test)]
@@ -155,21 +189,34 @@ mod tests {
 
     #[test]
     fn lends_to_the_limit_and_takes_back() {
-        let budget = CacheBudget::new(100);
-        assert!(budget.borrow_bytes(60));
-        assert!(!budget.borrow_bytes(41));
-        assert!(budget.borrow_bytes(40));
-        budget.return_bytes(60);
-        assert_eq!(budget.lent_bytes(), 40);
-        assert!(budget.borrow_bytes(60));
-        budget.return_bytes(60);
-        budget.return_bytes(30);
-        assert!(!budget.borrow_bytes_for_depot(16), "a quarter is lent but for fifteen");
-        assert!(budget.borrow_bytes_for_depot(15));
-        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (25, 10));
-        budget.return_bytes_of_depot(15);
-        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (10, 10));
-        assert!(!budget.borrow_bytes_for_large(41));
-        assert!(budget.borrow_bytes_for_large(40));
+        let budget = CacheBudget::new(400);
+        assert!(budget.borrow_bytes(160, true));
+        assert!(!budget.borrow_bytes(141, true), "three quarters are for caches");
+        assert!(budget.borrow_bytes(140, true));
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (300, 300));
+        assert!(!budget.borrow_bytes_for_depot(101), "and one is for depots");
+        assert!(budget.borrow_bytes_for_depot(100));
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (400, 300));
+        budget.return_bytes_of_depot(100);
+        budget.return_bytes(160);
+        assert_eq!(budget.lent_bytes(), 140);
+        assert!(!budget.borrow_bytes_for_large(61));
+        assert!(budget.borrow_bytes_for_large(60));
+    }
+
+    #[test]
+    fn the_last_part_is_for_those_without_their_share() {
+        let budget = CacheBudget::new(1600);
+        assert_eq!(budget.share_bytes(), 1200);
+        budget.set_active_caches(3);
+        budget.add_active_cache();
+        assert_eq!(budget.share_bytes(), 300);
+        assert!(budget.borrow_bytes(1000, false));
+        assert!(!budget.borrow_bytes(51, false));
+        assert!(budget.borrow_bytes(50, false));
+        assert!(!budget.borrow_bytes(151, true));
+        assert!(budget.borrow_bytes(150, true));
+        budget.set_active_caches(0);
+        assert_eq!(budget.share_bytes(), 1200);
     }
 }

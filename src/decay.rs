@@ -19,6 +19,7 @@ use crate::allocator::Allocator;
 use crate::arena::Settling;
 use crate::os::{environment, membarrier};
 use crate::page_source::PageSource;
+use crate::reclaim;
 use crate::size_class::SizeClass;
 
 /// Milliseconds after which unused memory goes back, unless the program says otherwise.
@@ -129,7 +130,7 @@ impl<S: PageSource> Allocator<S> {
         let has_excess =
             self.decay().period_milliseconds().is_some() && self.page_heap().take_excess();
         if self.decay().is_time_to_balance(now) || has_excess {
-            self.balance();
+            self.balance(now);
         }
         if self.decay().is_immediate() {
             self.huge().release_cached(&self.huge_supply());
@@ -139,7 +140,10 @@ impl<S: PageSource> Allocator<S> {
 
     /// Brings what is kept for reuse into proportion to what is in use.
     #[cold]
-    fn balance(&self) {
+    fn balance(&self, now: u64) {
+        let since = now.saturating_sub(reclaim::IDLE_MILLISECONDS);
+        let active = self.caches().lock().count_used_since(since);
+        self.budget().set_active_caches(active);
         self.budget().follow(self.page_heap().source().limits().resident_bytes());
         if self.decay().period_milliseconds().is_some() {
             self.page_heap().purge_excess();

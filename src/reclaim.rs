@@ -19,6 +19,19 @@ const BATCH: usize = 128;
 /// Milliseconds between two reclaims for the budget's sake.
 const BUDGET_PAUSE_MILLISECONDS: u64 = 4;
 
+/// Milliseconds after which a thread that did not come by counts as idle, and its cache as there for
+/// others to take: longer than a busy thread waits for a processor, as a rule.
+pub(crate) const IDLE_MILLISECONDS: u64 = 100;
+
+/// The same for a thread that is at work without a pause, and can do more with what others only keep
+/// for the time when they get a processor again.
+const IDLE_FOR_PRESSED_MILLISECONDS: u64 = 5;
+
+/// The part of what caches have that is reclaimed for the budget's sake at a time, and for a thread
+/// that is at work without a pause.
+const RECLAIM_PART: usize = 16;
+const RECLAIM_PART_FOR_PRESSED: usize = 2;
+
 /// What a batch is to look at: a cache is chosen, passed over, or ends the search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Choice {
@@ -40,25 +53,34 @@ impl<S: PageSource> Allocator<S> {
         })
     }
 
-    /// Makes room in the budget at the cost of those idle the longest.
+    /// Makes room in the budget for a cache that has less than its share, or whose owner is at work
+    /// without a pause, at the cost of those that lie idle and those that hold more than theirs.
     ///
-    /// Half of the budget at a time, and not at every call, so that threads who all want more
+    /// A part of the budget at a time, and not at every call, so that threads who all want more
     /// than there is do not spend their time taking it from each other.
     pub(crate) fn reclaim_for_budget(&self, slot: &ThreadSlot, now: u64) {
-        if !self.budget().may_reclaim(now, BUDGET_PAUSE_MILLISECONDS) {
+        let Some(own) = ThreadCache::of(slot) else { return };
+        let share_bytes = self.budget().share_bytes();
+        let has_share = |cache: &ThreadCache| cache.borrowed_bytes() >= share_bytes;
+        let is_pressed = own.lock().is_pressed();
+        if has_share(own) && !is_pressed
+            || !self.budget().may_reclaim(now, BUDGET_PAUSE_MILLISECONDS)
+        {
             return;
         }
-        let goal_bytes = self.budget().limit_bytes() / 2;
-        let lent_bytes = self.budget().lent_bytes();
-        // Of what depots have of it nothing can be had from caches.
-        let caches_part_bytes = self.budget().caches_lent_bytes() / 2;
-        let mut wanted_bytes = lent_bytes.saturating_sub(goal_bytes).min(caches_part_bytes);
+        let (idle_since, part) = match is_pressed {
+            true => (now.saturating_sub(IDLE_FOR_PRESSED_MILLISECONDS), RECLAIM_PART_FOR_PRESSED),
+            false => (now.saturating_sub(IDLE_MILLISECONDS), RECLAIM_PART),
+        };
+        let mut wanted_bytes = self.budget().caches_lent_bytes() / part;
         // To depots: others are about to ask for such blocks.
         self.reclaim(Self::drain_to_depots, |cache| {
             if wanted_bytes == 0 {
                 return Choice::Stop;
             }
-            if cache.belongs_to(slot) || cache.used_at() >= now {
+            let is_idle = cache.used_at() <= idle_since;
+            let has_too_much = cache.used_at() < now && cache.borrowed_bytes() > share_bytes;
+            if cache.belongs_to(slot) || !(is_idle || has_too_much) {
                 return Choice::Pass;
             }
             wanted_bytes = wanted_bytes.saturating_sub(cache.borrowed_bytes());

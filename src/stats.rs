@@ -115,6 +115,10 @@ pub struct ClassStats {
     pub slabs: usize,
     /// Blocks that those slabs are cut into.
     pub slab_blocks: usize,
+    /// Times that a thread cache took blocks of this class from an arena.
+    pub refills: u64,
+    /// Times that a thread cache gave some back.
+    pub flushes: u64,
 }
 
 impl ClassStats {
@@ -133,6 +137,8 @@ impl ClassStats {
             depot_blocks: bin.depot_blocks,
             slabs: bin.counts.slabs,
             slab_blocks: bin.counts.slabs * class.shape().capacity as usize,
+            refills: bin.counts.refills,
+            flushes: bin.counts.flushes,
         }
     }
 }
@@ -314,19 +320,21 @@ impl Stats {
     fn write_classes(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>10}",
-            "block bytes", "live", "cached", "depots", "slabs", "occupancy"
+            "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "block bytes", "live", "cached", "depots", "slabs", "occupancy", "refills", "flushes"
         )?;
         for class in &self.classes {
             writeln!(
                 formatter,
-                "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>9.1}%",
+                "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>9.1}% {:>10} {:>10}",
                 class.block_bytes,
                 class.live_blocks,
                 class.cached_blocks,
                 class.depot_blocks,
                 class.slabs,
                 100.0 * class.occupancy(),
+                class.refills,
+                class.flushes,
             )?;
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::Allocator;
 use crate::arena::ARENAS_MAX;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
+use crate::thread_cache::ThreadCache;
 
 impl<S: PageSource> Allocator<S> {
     /// Walks every structure and stops the program where one contradicts itself.
@@ -14,6 +15,7 @@ impl<S: PageSource> Allocator<S> {
         self.page_heap.check();
         self.huge.check();
         self.notices().check();
+        self.caches().lock().iter().for_each(ThreadCache::check);
         ensure!(self.arenas.open() <= ARENAS_MAX, "more arenas are open than can be");
         for arena in 0..ARENAS_MAX {
             for class in SizeClass::all() {

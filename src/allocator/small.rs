@@ -49,7 +49,7 @@ impl<S: PageSource> Allocator<S> {
         // SAFETY: the caller's promise; each attempt that answers false left the block alone.
         unsafe {
             if !locked.push(class, block) {
-                has_budget = locked.grow(class, &self.magazines());
+                has_budget = self.grow(&mut locked, class, now);
                 if !locked.push(class, block) {
                     let half = cache.bin(class).capacity().div_ceil(2);
                     locked.flush(class, half, |blocks| self.flush(class, blocks));
@@ -154,7 +154,7 @@ impl<S: PageSource> Allocator<S> {
             if let Some(block) = locked.pop(class) {
                 return Some(block);
             }
-            let has_budget = locked.grow(class, &self.magazines());
+            let has_budget = self.grow(&mut locked, class, now);
             let refilled = self.refill(cache, &mut locked, class);
             drop(locked);
             match refilled {
@@ -165,6 +165,20 @@ impl<S: PageSource> Allocator<S> {
                 Err(ArenaClosed) => self.change_arena(slot, cache, || self.assign_arena()),
             }
         }
+    }
+
+    /// Lets a bin hold more; `false` where that needs a reclaim.
+    fn grow(&self, locked: &mut LockedCache<'_>, class: SizeClass, now: u64) -> bool {
+        locked.note_miss(class, now);
+        if locked.grow(class, &self.magazines()) {
+            return true;
+        }
+        let is_content = !locked.is_pressed() && locked.would_pass_share(class, &self.budget);
+        if is_content {
+            let flush = |class, blocks: &mut [*mut u8]| self.flush(class, blocks);
+            locked.grow_at_others_cost(class, &self.magazines(), flush);
+        }
+        is_content
     }
 
     /// Fills the bin from the thread's arena and takes a block from it.

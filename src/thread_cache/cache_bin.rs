@@ -49,7 +49,7 @@ pub(crate) fn capacity_max(class: SizeClass) -> usize {
     BLOCKS.of(class)
 }
 
-fn capacity_start(class: SizeClass) -> usize {
+pub(super) fn capacity_start(class: SizeClass) -> usize {
     static BLOCKS: PerClass = SizeClass::blocks_within(START_BYTES, 1, START_BLOCKS_MAX);
     BLOCKS.of(class)
 }

@@ -46,6 +46,11 @@ impl ThreadCache {
         self.large_bytes.load(Relaxed)
     }
 
+    /// Bytes of spans that the large bin may hold.
+    pub(super) fn large_capacity_bytes(&self) -> usize {
+        self.large.capacity() * PLACE_BYTES
+    }
+
     /// # Safety
     ///
     /// The caller is the owner between the handshake's two stores, or holds the cache's lock.

@@ -24,6 +24,7 @@ impl ThreadCache {
             Some(cache) => cache,
             None => ThreadCache::enter_new(slot, arena, registry, magazines)?,
         };
+        magazines.budget.add_active_cache();
         slot.set_own(Some(cache));
         // SAFETY: the cache is on the registry as this slot's, and freed only after `detach`, which
         // the slot's thread calls when it is done with it.

@@ -6,6 +6,7 @@
 //! └─ large bin                large.rs      freed spans of large allocations
 //! ThreadCache                 (here)        what the slow path does under the cache's lock
 //! ├─ CacheBudget              ../budget.rs  how far magazines may grow, all threads together
+//! ├─ Shares                   sharing.rs    how the bins of one cache divide its part of that
 //! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim
 //! attach, detach              lifetime.rs   caches come with threads, and are handed on when those end
 //! ```
@@ -14,6 +15,7 @@ mod cache_bin;
 mod large;
 mod lifetime;
 mod registry;
+mod sharing;
 mod slot;
 
 use core::ptr::NonNull;
@@ -67,6 +69,8 @@ pub(crate) struct CacheState {
     pub(crate) arena: usize,
     /// Whether the last refill found its lock taken.
     pub(crate) contended: bool,
+    /// How the bins share what the cache borrowed.
+    shares: sharing::Shares,
 }
 
 /// A cache under its lock.
@@ -89,7 +93,11 @@ impl ThreadCache {
         ThreadCache {
             bins: [const { CacheBin::new() }; CLASS_COUNT],
             large: CacheBin::new(),
-            owned: Mutex::new(CacheState { arena: 0, contended: false }),
+            owned: Mutex::new(CacheState {
+                arena: 0,
+                contended: false,
+                shares: sharing::Shares::new(),
+            }),
             next: AtomicPtr::new(core::ptr::null_mut()),
             previous: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicPtr::new(core::ptr::null_mut()),
@@ -178,6 +186,17 @@ impl ThreadCache {
         }
     }
 
+    /// Stops the program where what the bins may hold is not what the cache borrowed.
+    ///
+    /// The owner may be at work: capacities change under the lock alone.
+    pub(crate) fn check(&self) {
+        let locked = self.lock();
+        let of_bin = |class: SizeClass| self.bin(class).capacity() * class.block_bytes();
+        let of_bins: usize = SizeClass::all().map(of_bin).sum();
+        let bytes = of_bins + self.large_capacity_bytes() + locked.state.shares.spare_bytes();
+        ensure_eq!(bytes, self.borrowed_bytes(), "bytes that a cache may hold: found, borrowed");
+    }
+
     /// Takes the cache's lock.
     pub(crate) fn lock(&self) -> LockedCache<'_> {
         LockedCache { cache: self, state: self.owned.lock() }
@@ -241,29 +260,6 @@ impl<'cache> LockedCache<'cache> {
         }
     }
 
-    /// Lets a bin hold more, as far as memory allows; `false` where the budget does not.
-    pub(crate) fn grow<S: PageSource>(
-        &mut self,
-        class: SizeClass,
-        magazines: &Magazines<'_, S>,
-    ) -> bool {
-        let bin = self.cache.bin(class);
-        let (capacity, next) = (bin.capacity(), bin.next_capacity(class));
-        let more_bytes = (next - capacity) * class.block_bytes();
-        if more_bytes == 0 {
-            return true;
-        }
-        if !magazines.budget.borrow_bytes(more_bytes) {
-            return false;
-        }
-        if self.move_magazine(bin, next, magazines).is_some() {
-            self.cache.borrowed_bytes.fetch_add(more_bytes, Relaxed);
-        } else {
-            magazines.budget.return_bytes(more_bytes);
-        }
-        true
-    }
-
     fn move_magazine<S: PageSource>(
         &mut self,
         bin: &CacheBin,
@@ -313,6 +309,7 @@ impl<'cache> LockedCache<'cache> {
             magazines.budget.return_bytes(capacity * class.block_bytes());
         }
         drained_bytes += self.drain_large(magazines, free_large);
+        magazines.budget.return_bytes(self.state.shares.take_all_spare());
         self.cache.borrowed_bytes.store(0, Relaxed);
         drained_bytes
     }

@@ -1,6 +1,7 @@
 //! Thread caches by themselves: growth, stacks, budget, and where their storage goes.
 
 mod lifetime;
+mod sharing;
 mod stacks;
 
 use core::ptr::NonNull;
@@ -58,6 +59,11 @@ impl Drop for World {
         // What is in use still stays mapped, and the source tells.
         self.metadata.release_empty(&self.source);
     }
+}
+
+/// A budget of which caches may have this much.
+fn budget_for_caches(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
 }
 
 fn class_of(bytes: usize) -> SizeClass {

@@ -2,6 +2,8 @@
 
 use super::faulty_source::FaultySource;
 use super::{Allocator, Block, PageSource, TestSource, ThreadSlot, finish, layout, timeless};
+use crate::os::clock;
+use crate::thread_cache::ThreadCache;
 
 const MIB: usize = 1 << 20;
 
@@ -89,4 +91,44 @@ fn the_budget_follows_resident_memory_up_and_down() {
     heap.tick(LATER + 100);
     assert_eq!(heap.stats().cache_budget_bytes, 8 * MIB);
     finish(&heap, &[slot]);
+}
+
+/// Has the thread's cache borrow for several classes; answers how much it has.
+fn fill_cache<S: PageSource>(heap: &Allocator<S>, slot: &ThreadSlot) -> usize {
+    for bytes in [64, 256, 1024, 4096] {
+        let block = |index| Block::alloc(heap, slot, layout(bytes, 1), index as u8).unwrap();
+        let blocks: Vec<Block> = (0..200).map(block).collect();
+        blocks.into_iter().for_each(|block| block.dealloc(heap, slot));
+    }
+    borrowed_bytes(slot)
+}
+
+fn borrowed_bytes(slot: &ThreadSlot) -> usize {
+    ThreadCache::of(slot).expect("a cache").borrowed_bytes()
+}
+
+#[test]
+fn a_thread_without_its_share_gets_it_from_those_with_more_and_from_the_idle() {
+    let heap = timeless(TestSource::new(), 1);
+    heap.budget().set_limit_bytes(Some(MIB));
+    let [rich, poor] = [const { ThreadSlot::new() }; 2];
+    let rich_bytes = fill_cache(&heap, &rich);
+    Block::alloc(&heap, &poor, layout(64, 1), 1).unwrap().dealloc(&heap, &poor);
+    let now = clock::coarse_milliseconds();
+    heap.budget().set_active_caches(1);
+    heap.reclaim_for_budget(&poor, now + 20);
+    assert_eq!(borrowed_bytes(&rich), rich_bytes, "within its share, and not idle for long");
+    heap.budget().set_active_caches(8);
+    assert!(rich_bytes > heap.budget().share_bytes());
+    heap.reclaim_for_budget(&rich, now + 40);
+    assert_eq!(borrowed_bytes(&rich), rich_bytes, "it has its share and takes from nobody");
+    heap.reclaim_for_budget(&poor, now + 60);
+    // Where the kernel has no fence on all threads, nothing can be taken.
+    let left_bytes = if heap.stats().can_reclaim { 0 } else { rich_bytes };
+    assert_eq!(borrowed_bytes(&rich), left_bytes);
+    heap.budget().set_active_caches(1);
+    fill_cache(&heap, &rich);
+    heap.reclaim_for_budget(&poor, clock::coarse_milliseconds() + 10_000);
+    assert_eq!(borrowed_bytes(&rich), left_bytes, "idle for long");
+    finish(&heap, &[rich, poor]);
 }

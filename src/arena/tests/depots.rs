@@ -118,14 +118,15 @@ fn a_depot_that_turns_blocks_away_and_runs_out_grows_and_hands_each_out_once() {
 }
 
 #[test]
-fn depots_leave_half_of_the_budget_to_the_caches() {
+fn depots_have_a_quarter_of_the_budget_among_them() {
     let world = World::with_open(1);
-    assert!(world.budget.borrow_bytes(super::BUDGET_BYTES / 2));
+    assert!(world.budget.borrow_bytes_for_depot(super::BUDGET_BYTES / 4 - 100));
     let class = class_of(64);
     let blocks = world.take(0, class, 600);
     let stocked = stock_what_fits(&world, class, &blocks);
     world.take(0, class, stocked + 1);
     assert_eq!(stock_what_fits(&world, class, &blocks), stocked, "no more than before");
+    world.budget.return_bytes_of_depot(super::BUDGET_BYTES / 4 - 100);
 }
 
 #[test]

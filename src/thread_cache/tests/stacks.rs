@@ -1,25 +1,29 @@
 //! Bins as stacks that start small and grow for those who come back for more.
 
-use super::{SizeClass, ThreadCache, ThreadSlot, World, block, class_of};
+use super::{SizeClass, ThreadCache, ThreadSlot, World, block, budget_for_caches, class_of};
 use crate::thread_cache::cache_bin;
 
 /// Pushes blocks of these numbers by the fast path; answers how many found room.
-fn push(slot: &ThreadSlot, class: SizeClass, numbers: core::ops::Range<usize>) -> usize {
+pub(super) fn push(slot: &ThreadSlot, class: SizeClass, numbers: core::ops::Range<usize>) -> usize {
     // SAFETY: the numbers stand for blocks that nobody has, and nobody looks into.
     numbers.take_while(|number| unsafe { slot.push(class, block(*number)) }).count()
 }
 
-fn with_cache(budget_bytes: usize, test: impl FnOnce(&World, &ThreadSlot, &ThreadCache)) {
+pub(super) fn with_cache(
+    budget_bytes: usize,
+    test: impl FnOnce(&World, &ThreadSlot, &ThreadCache),
+) {
     let (world, slot) = (World::with_budget(budget_bytes), ThreadSlot::new());
     let cache = world.attach(&slot);
     cache.lock().show(&slot);
     test(&world, &slot, cache);
+    cache.check();
     world.detach(&slot);
     assert_eq!((world.budget.lent_bytes(), world.bytes_in_use()), (0, 0));
 }
 
 /// Grows a bin until it grows no more; answers each capacity that it came to have.
-fn grow_fully(world: &World, cache: &ThreadCache, class: SizeClass) -> Vec<usize> {
+pub(super) fn grow_fully(world: &World, cache: &ThreadCache, class: SizeClass) -> Vec<usize> {
     let mut capacities = vec![cache.bin(class).capacity()];
     loop {
         cache.lock().grow(class, &world.magazines());
@@ -114,7 +118,7 @@ fn a_flush_takes_the_oldest_and_leaves_the_warm_ones_on_top() {
 #[test]
 fn bins_grow_no_further_than_the_budget_and_other_bins_share_it() {
     let class = class_of(1024);
-    with_cache(7 * 1024, |world, _, cache| {
+    with_cache(budget_for_caches(7 * 1024), |world, _, cache| {
         // Two blocks to start with, and two more; the next four would pass the budget.
         assert_eq!(grow_fully(world, cache, class), [0, 2, 4]);
         assert!(!cache.lock().grow(class, &world.magazines()), "the budget is the reason");
