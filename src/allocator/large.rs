@@ -26,8 +26,14 @@ impl<S: PageSource> Allocator<S> {
         } else {
             self.with_retry(slot, || self.alloc_big_once(layout))
         };
-        self.answer_soft_limit(slot);
+        self.after_big(slot);
         block
+    }
+
+    /// What is owed from time to time, also by who only takes and resizes; no lock is held.
+    pub(super) fn after_big(&self, slot: &ThreadSlot) {
+        self.answer_soft_limit(slot);
+        self.tick(clock::coarse_milliseconds());
     }
 
     /// Whether no trim could make a request of this size succeed.

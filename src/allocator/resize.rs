@@ -43,13 +43,13 @@ impl<S: PageSource> Allocator<S> {
         match (Route::of(layout), Route::of(new_layout)) {
             (Route::Small(old), Route::Small(new)) if old == new => return Some(block),
             (Route::Large, Route::Large) if self.resize_large(block, layout, new_size) => {
-                self.answer_soft_limit(slot);
+                self.after_big(slot);
                 return Some(block);
             }
             // The kernel moves a mapping to any page; a stricter alignment needs a copy.
             (Route::Huge, Route::Huge) if layout.align() <= PAGE_BYTES => {
                 if let Some(moved) = self.huge.resize(&self.huge_supply(), block, new_size) {
-                    self.answer_soft_limit(slot);
+                    self.after_big(slot);
                     return Some(moved);
                 }
             }

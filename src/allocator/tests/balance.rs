@@ -132,3 +132,33 @@ fn a_thread_without_its_share_gets_it_from_those_with_more_and_from_the_idle() {
     assert_eq!(borrowed_bytes(&rich), left_bytes, "idle for long");
     finish(&heap, &[rich, poor]);
 }
+
+#[test]
+fn who_only_takes_and_resizes_sees_to_decay_too() {
+    let resize = |heap: &Allocator<TestSource>, slot: &ThreadSlot, kept: &mut Vec<Block>| {
+        for mebibytes in [16, 8] {
+            let block = kept.pop().expect("one is kept");
+            kept.push(block.realloc(heap, slot, mebibytes * MIB).unwrap());
+        }
+    };
+    let take = |heap: &Allocator<TestSource>, slot: &ThreadSlot, kept: &mut Vec<Block>| {
+        kept.push(Block::alloc(heap, slot, layout(3 * MIB, 1), 1).unwrap());
+    };
+    for work in [&resize as &dyn Fn(&_, &_, &mut _), &take] {
+        let heap = timeless(TestSource::new(), 1);
+        let slot = ThreadSlot::new();
+        let mut kept = vec![Block::alloc(&heap, &slot, layout(4 * MIB, 1), 1).unwrap()];
+        large_blocks(&heap, &slot, 4).into_iter().for_each(|block| block.dealloc(&heap, &slot));
+        assert!(heap.page_heap().has_dirty());
+        // Two periods that have been over for long.
+        heap.decay().set_milliseconds(1000);
+        for _ in 0..2 {
+            heap.decay().begin_period(1);
+            work(&heap, &slot, &mut kept);
+        }
+        assert!(!heap.page_heap().has_dirty());
+        heap.decay().set_milliseconds(-1);
+        kept.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+        finish(&heap, &[slot]);
+    }
+}
