@@ -19,6 +19,12 @@ const FOLLOWING_PART: usize = 4;
 const DEPOTS_PART: usize = 4;
 const LARGE_PART: usize = 2;
 
+/// The least that is a share of use: some blocks of each class that a thread asks for much.
+const SHARE_MIN_BYTES: usize = 128 << 10;
+
+/// What stands for no share at all.
+const NO_SHARE: usize = usize::MAX;
+
 /// The part of the budget that is kept for caches that have less than their share.
 const RESERVE_PART: usize = 8;
 
@@ -39,6 +45,7 @@ pub(crate) struct CacheBudget {
     depots_lent_bytes: AtomicUsize,
     /// Caches whose threads came by lately, between whom the budget is shared.
     active_caches: AtomicUsize,
+    share_bytes: AtomicUsize,
     /// When caches were last reclaimed because nothing was left to lend.
     reclaimed_at: AtomicU64,
 }
@@ -51,6 +58,7 @@ impl CacheBudget {
             caches_lent_bytes: AtomicUsize::new(0),
             depots_lent_bytes: AtomicUsize::new(0),
             active_caches: AtomicUsize::new(0),
+            share_bytes: AtomicUsize::new(limit_bytes),
             reclaimed_at: AtomicU64::new(0),
         }
     }
@@ -59,6 +67,7 @@ impl CacheBudget {
     pub(crate) fn set_limit_bytes(&self, bytes: Option<usize>) {
         self.is_following.store(bytes.is_none(), Relaxed);
         self.limit_bytes.store(bytes.unwrap_or(FOLLOWING_MIN_BYTES), Relaxed);
+        self.divide();
     }
 
     /// Tells how much memory is resident, for a limit that follows it.
@@ -70,6 +79,7 @@ impl CacheBudget {
             let bytes = resident_bytes / FOLLOWING_PART;
             let bytes = bytes.clamp(FOLLOWING_MIN_BYTES, DEFAULT_BUDGET_BYTES);
             self.limit_bytes.store(bytes, Relaxed);
+            self.divide();
         }
     }
 
@@ -89,26 +99,35 @@ impl CacheBudget {
     }
 
     /// What each cache may hold in any case, if need be at the cost of others that hold more.
-    pub(crate) fn share_bytes(&self) -> usize {
-        self.caches_limit_bytes() / self.active_caches.load(Relaxed).max(1)
+    ///
+    /// `None` where there are so many that a share would be of no use: then caches have what they
+    /// get, and those at work take it from those that are not.
+    pub(crate) fn share_bytes(&self) -> Option<usize> {
+        Some(self.share_bytes.load(Relaxed)).filter(|&bytes| bytes != NO_SHARE)
     }
 
-    fn depots_limit_bytes(&self) -> usize {
-        self.limit_bytes() / DEPOTS_PART
+    /// Divides anew; what depots borrow meanwhile is taken into account the next time.
+    fn divide(&self) {
+        let limit_bytes = self.caches_limit_bytes();
+        let share_bytes = limit_bytes / self.active_caches.load(Relaxed).max(1);
+        let is_of_use = share_bytes >= SHARE_MIN_BYTES.min(limit_bytes);
+        self.share_bytes.store(if is_of_use { share_bytes } else { NO_SHARE }, Relaxed);
     }
 
     fn caches_limit_bytes(&self) -> usize {
-        self.limit_bytes() - self.depots_limit_bytes()
+        self.limit_bytes().saturating_sub(self.depots_lent_bytes.load(Relaxed))
     }
 
     /// Tells how many caches are in use.
     pub(crate) fn set_active_caches(&self, count: usize) {
         self.active_caches.store(count, Relaxed);
+        self.divide();
     }
 
     /// Counts a cache that has just come into use, until they are counted anew.
     pub(crate) fn add_active_cache(&self) {
         self.active_caches.fetch_add(1, Relaxed);
+        self.divide();
     }
 
     /// Whether the caller is the one to reclaim for the budget now: once in `pause`, at most.
@@ -128,9 +147,12 @@ impl CacheBudget {
         borrow_below(&self.caches_lent_bytes, bytes, limit_bytes - reserve_bytes)
     }
 
-    /// Lends a depot `bytes`, unless that would pass the quarter of the limit that depots have.
+    /// Lends a depot `bytes`, unless that would pass the limit, or the quarter of it that depots
+    /// may have.
     pub(crate) fn borrow_bytes_for_depot(&self, bytes: usize) -> bool {
-        borrow_below(&self.depots_lent_bytes, bytes, self.depots_limit_bytes())
+        let limit_bytes = self.limit_bytes();
+        let left_bytes = limit_bytes.saturating_sub(self.caches_lent_bytes());
+        borrow_below(&self.depots_lent_bytes, bytes, left_bytes.min(limit_bytes / DEPOTS_PART))
     }
 
     /// Lends a cache `bytes` for large spans, of which a few would take all that there is.
@@ -191,14 +213,15 @@ mod tests {
     fn lends_to_the_limit_and_takes_back() {
         let budget = CacheBudget::new(400);
         assert!(budget.borrow_bytes(160, true));
-        assert!(!budget.borrow_bytes(141, true), "three quarters are for caches");
-        assert!(budget.borrow_bytes(140, true));
-        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (300, 300));
-        assert!(!budget.borrow_bytes_for_depot(101), "and one is for depots");
+        assert!(!budget.borrow_bytes_for_depot(101), "a quarter is what depots may have");
         assert!(budget.borrow_bytes_for_depot(100));
-        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (400, 300));
+        assert!(!budget.borrow_bytes(141, true), "the rest is for caches");
+        assert!(budget.borrow_bytes(100, true));
+        assert_eq!((budget.lent_bytes(), budget.caches_lent_bytes()), (360, 260));
         budget.return_bytes_of_depot(100);
-        budget.return_bytes(160);
+        assert!(budget.borrow_bytes(140, true), "and what depots have no use for");
+        assert!(!budget.borrow_bytes_for_depot(1));
+        budget.return_bytes(260);
         assert_eq!(budget.lent_bytes(), 140);
         assert!(!budget.borrow_bytes_for_large(61));
         assert!(budget.borrow_bytes_for_large(60));
@@ -206,17 +229,25 @@ mod tests {
 
     #[test]
     fn the_last_part_is_for_those_without_their_share() {
-        let budget = CacheBudget::new(1600);
-        assert_eq!(budget.share_bytes(), 1200);
+        let budget = CacheBudget::new(8 << 20);
+        assert_eq!(budget.share_bytes(), Some(8 << 20));
         budget.set_active_caches(3);
         budget.add_active_cache();
-        assert_eq!(budget.share_bytes(), 300);
-        assert!(budget.borrow_bytes(1000, false));
-        assert!(!budget.borrow_bytes(51, false));
-        assert!(budget.borrow_bytes(50, false));
-        assert!(!budget.borrow_bytes(151, true));
-        assert!(budget.borrow_bytes(150, true));
+        assert_eq!(budget.share_bytes(), Some(2 << 20));
+        assert!(budget.borrow_bytes(7 << 20, false));
+        assert!(!budget.borrow_bytes(1, false));
+        assert!(budget.borrow_bytes(1 << 20, true));
+        budget.set_active_caches(65);
+        assert_eq!(budget.share_bytes(), None, "less than is of use");
         budget.set_active_caches(0);
-        assert_eq!(budget.share_bytes(), 1200);
+        assert_eq!(budget.share_bytes(), Some(8 << 20));
+    }
+
+    #[test]
+    fn a_budget_below_the_least_share_is_one_caches_share() {
+        let budget = CacheBudget::new(1000);
+        assert_eq!(budget.share_bytes(), Some(1000));
+        budget.set_active_caches(2);
+        assert_eq!(budget.share_bytes(), None);
     }
 }

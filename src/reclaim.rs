@@ -61,17 +61,21 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn reclaim_for_budget(&self, slot: &ThreadSlot, now: u64) {
         let Some(own) = ThreadCache::of(slot) else { return };
         let share_bytes = self.budget().share_bytes();
-        let has_share = |cache: &ThreadCache| cache.borrowed_bytes() >= share_bytes;
+        let has_share = |cache: &ThreadCache| {
+            share_bytes.is_some_and(|share_bytes| cache.borrowed_bytes() >= share_bytes)
+        };
         let is_pressed = own.lock().is_pressed();
         if has_share(own) && !is_pressed
             || !self.budget().may_reclaim(now, BUDGET_PAUSE_MILLISECONDS)
         {
             return;
         }
-        let (idle_since, part) = match is_pressed {
-            true => (now.saturating_sub(IDLE_FOR_PRESSED_MILLISECONDS), RECLAIM_PART_FOR_PRESSED),
-            false => (now.saturating_sub(IDLE_MILLISECONDS), RECLAIM_PART),
+        let (idle_milliseconds, part) = match (share_bytes, is_pressed) {
+            (None, _) => (1, RECLAIM_PART_FOR_PRESSED),
+            (_, true) => (IDLE_FOR_PRESSED_MILLISECONDS, RECLAIM_PART_FOR_PRESSED),
+            (_, false) => (IDLE_MILLISECONDS, RECLAIM_PART),
         };
+        let idle_since = now.saturating_sub(idle_milliseconds);
         let mut wanted_bytes = self.budget().caches_lent_bytes() / part;
         // To depots: others are about to ask for such blocks.
         self.reclaim(Self::drain_to_depots, |cache| {
@@ -79,7 +83,7 @@ impl<S: PageSource> Allocator<S> {
                 return Choice::Stop;
             }
             let is_idle = cache.used_at() <= idle_since;
-            let has_too_much = cache.used_at() < now && cache.borrowed_bytes() > share_bytes;
+            let has_too_much = cache.used_at() < now && has_share(cache);
             if cache.belongs_to(slot) || !(is_idle || has_too_much) {
                 return Choice::Pass;
             }

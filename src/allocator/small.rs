@@ -173,7 +173,7 @@ impl<S: PageSource> Allocator<S> {
         if locked.grow(class, &self.magazines()) {
             return true;
         }
-        let is_content = !locked.is_pressed() && locked.would_pass_share(class, &self.budget);
+        let is_content = locked.is_content(class, &self.budget);
         if is_content {
             let flush = |class, blocks: &mut [*mut u8]| self.flush(class, blocks);
             locked.grow_at_others_cost(class, &self.magazines(), flush);

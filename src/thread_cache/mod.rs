@@ -73,6 +73,10 @@ pub(crate) struct CacheState {
     shares: sharing::Shares,
 }
 
+// One for each thread: no more than the record that it is meant to fill.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<ThreadCache>() <= 2304);
+
 /// A cache under its lock.
 #[derive(Debug)]
 pub(crate) struct LockedCache<'cache> {

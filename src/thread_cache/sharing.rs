@@ -14,7 +14,10 @@ use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 
 /// Calls of the slow path between two attempts of a bin to take from others.
-const PAUSE_MISSES: u16 = 4;
+const PAUSE_MISSES: u8 = 4;
+
+/// The most calls that are counted of a bin: a multiple of the pause, so that its turn comes then too.
+const MISSES_MAX: u8 = 252;
 
 /// How much less a byte must be worth to the bin that loses it.
 const WORTH_RATIO: u64 = 4;
@@ -37,7 +40,7 @@ const PRESSED_MISSES: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Shares {
     /// Calls of the slow path by each bin, halved when the hand passes.
-    misses: [u16; CLASS_COUNT],
+    misses: [u8; CLASS_COUNT],
     /// The length that each bin had when the hand passed.
     lengths: [u8; CLASS_COUNT],
     /// The index of the class that is looked at next.
@@ -84,7 +87,7 @@ impl LockedCache<'_> {
     pub(crate) fn note_miss(&mut self, class: SizeClass, now: u64) {
         let shares = &mut self.state.shares;
         let misses = &mut shares.misses[class.index()];
-        *misses = misses.saturating_add(1);
+        *misses = (*misses + 1).min(MISSES_MAX);
         if core::mem::replace(&mut shares.moment, now) != now {
             shares.moment_misses = 0;
         }
@@ -189,7 +192,7 @@ impl LockedCache<'_> {
             return true;
         }
         if !self.state.shares.take_spare(more_bytes) {
-            let has_claim = self.is_pressed() || !self.would_pass_share(class, magazines.budget);
+            let has_claim = !self.is_content(class, magazines.budget);
             if !magazines.budget.borrow_bytes(more_bytes, has_claim) {
                 return false;
             }
@@ -199,9 +202,11 @@ impl LockedCache<'_> {
         true
     }
 
-    /// Whether more for this bin would be more than the cache's share of the budget.
-    pub(crate) fn would_pass_share(&self, class: SizeClass, budget: &CacheBudget) -> bool {
-        self.cache.borrowed_bytes() + self.more_bytes(class) > budget.share_bytes()
+    /// Whether the cache has its share of the budget without what this bin wants, and its owner no
+    /// reason to want more than that.
+    pub(crate) fn is_content(&self, class: SizeClass, budget: &CacheBudget) -> bool {
+        let wanted_bytes = self.cache.borrowed_bytes() + self.more_bytes(class);
+        !self.is_pressed() && budget.share_bytes().is_some_and(|bytes| wanted_bytes > bytes)
     }
 
     /// Bytes that a bin needs in order to grow; 0 for one that holds all that it may.

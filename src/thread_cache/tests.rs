@@ -61,11 +61,6 @@ impl Drop for World {
     }
 }
 
-/// A budget of which caches may have this much.
-fn budget_for_caches(bytes: usize) -> usize {
-    bytes.div_ceil(3) * 4
-}
-
 fn class_of(bytes: usize) -> SizeClass {
     SizeClass::of(bytes, 1).expect("a small size")
 }

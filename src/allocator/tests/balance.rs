@@ -110,7 +110,7 @@ fn borrowed_bytes(slot: &ThreadSlot) -> usize {
 #[test]
 fn a_thread_without_its_share_gets_it_from_those_with_more_and_from_the_idle() {
     let heap = timeless(TestSource::new(), 1);
-    heap.budget().set_limit_bytes(Some(MIB));
+    heap.budget().set_limit_bytes(Some(MIB / 2));
     let [rich, poor] = [const { ThreadSlot::new() }; 2];
     let rich_bytes = fill_cache(&heap, &rich);
     Block::alloc(&heap, &poor, layout(64, 1), 1).unwrap().dealloc(&heap, &poor);
@@ -118,8 +118,8 @@ fn a_thread_without_its_share_gets_it_from_those_with_more_and_from_the_idle() {
     heap.budget().set_active_caches(1);
     heap.reclaim_for_budget(&poor, now + 20);
     assert_eq!(borrowed_bytes(&rich), rich_bytes, "within its share, and not idle for long");
-    heap.budget().set_active_caches(8);
-    assert!(rich_bytes > heap.budget().share_bytes());
+    heap.budget().set_active_caches(4);
+    assert!(heap.budget().share_bytes().is_some_and(|bytes| rich_bytes >= bytes));
     heap.reclaim_for_budget(&rich, now + 40);
     assert_eq!(borrowed_bytes(&rich), rich_bytes, "it has its share and takes from nobody");
     heap.reclaim_for_budget(&poor, now + 60);

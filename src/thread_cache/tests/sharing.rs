@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::stacks::{grow_fully, push, with_cache};
-use super::{SizeClass, ThreadCache, World, budget_for_caches, class_of};
+use super::{SizeClass, ThreadCache, World, class_of};
 
 /// Lets a bin come by the slow path so often, as a program does for which the budget is spent;
 /// answers how many blocks other bins gave up.
@@ -26,7 +26,7 @@ fn miss(world: &World, cache: &ThreadCache, class: SizeClass, count: usize) -> u
 #[test]
 fn a_bin_that_is_asked_often_takes_from_one_of_large_blocks() {
     let (small, large) = (class_of(64), class_of(16 << 10));
-    with_cache(budget_for_caches(33 << 10), |world, slot, cache| {
+    with_cache(33 << 10, |world, slot, cache| {
         cache.lock().show(slot);
         assert_eq!(grow_fully(world, cache, large), [0, 1, 2]);
         assert_eq!(push(slot, large, 1..10), 2);
@@ -43,7 +43,7 @@ fn a_bin_that_is_asked_often_takes_from_one_of_large_blocks() {
 #[test]
 fn a_bin_of_large_blocks_leaves_one_of_small_blocks_that_is_asked_more_often() {
     let (small, large) = (class_of(64), class_of(16 << 10));
-    with_cache(budget_for_caches(16 << 10), |world, slot, cache| {
+    with_cache(16 << 10, |world, slot, cache| {
         cache.lock().show(slot);
         assert_eq!(grow_fully(world, cache, small).last(), Some(&256));
         assert_eq!(push(slot, small, 1..1000), 256);
@@ -58,7 +58,7 @@ fn a_bin_of_large_blocks_leaves_one_of_small_blocks_that_is_asked_more_often() {
 #[test]
 fn what_nobody_uses_any_more_goes_to_those_who_ask() {
     let (before, after) = (class_of(1024), class_of(1280));
-    with_cache(budget_for_caches(65 << 10), |world, slot, cache| {
+    with_cache(65 << 10, |world, slot, cache| {
         cache.lock().show(slot);
         assert_eq!(grow_fully(world, cache, before).last(), Some(&64));
         assert_eq!(push(slot, before, 1..1000), 64);

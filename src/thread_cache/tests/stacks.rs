@@ -1,6 +1,6 @@
 //! Bins as stacks that start small and grow for those who come back for more.
 
-use super::{SizeClass, ThreadCache, ThreadSlot, World, block, budget_for_caches, class_of};
+use super::{SizeClass, ThreadCache, ThreadSlot, World, block, class_of};
 use crate::thread_cache::cache_bin;
 
 /// Pushes blocks of these numbers by the fast path; answers how many found room.
@@ -118,7 +118,7 @@ fn a_flush_takes_the_oldest_and_leaves_the_warm_ones_on_top() {
 #[test]
 fn bins_grow_no_further_than_the_budget_and_other_bins_share_it() {
     let class = class_of(1024);
-    with_cache(budget_for_caches(7 * 1024), |world, _, cache| {
+    with_cache(7 * 1024, |world, _, cache| {
         // Two blocks to start with, and two more; the next four would pass the budget.
         assert_eq!(grow_fully(world, cache, class), [0, 2, 4]);
         assert!(!cache.lock().grow(class, &world.magazines()), "the budget is the reason");
