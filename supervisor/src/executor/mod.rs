@@ -17,7 +17,8 @@ pub struct ExecutorConfig {
     pub concurrent_max: usize,
     /// The time after an instance's restart in which it is not restarted again.
     pub instance_cool_down: Duration,
-    /// The time after a module's restart in which none of its instances is restarted.
+    /// The time after a module's restart in which none of its instances is restarted, also where that
+    /// was tried and failed.
     pub module_cool_down: Duration,
     /// The time in which a restart must have ended: a footprint was taken of the new incarnation.
     pub restart_timeout: Duration,
@@ -173,7 +174,7 @@ impl Executor {
         let mut execution = Execution::default();
         self.observe(now, statuses, &mut execution);
         for verdict in verdicts {
-            match self.refusal(now, statuses, verdict) {
+            match self.refusal(now, statuses, verdict, &execution.failed) {
                 Some(why) => {
                     execution.skipped.push(Skipped { instance: verdict.instance, why });
                 }
@@ -209,12 +210,13 @@ impl Executor {
         }
     }
 
-    /// Why a restart may not begin now.
+    /// Why a restart may not begin now; `failed` are those of this step that did.
     fn refusal(
         &self,
         now: Duration,
         statuses: &[InstanceStatus],
         verdict: &Verdict,
+        failed: &[(InstanceId, RestartError)],
     ) -> Option<Skip> {
         let id = verdict.instance;
         let Some(status) = find(statuses, id) else { return Some(Skip::Gone) };
@@ -232,19 +234,28 @@ impl Executor {
         if self.modules.get(&status.module).is_some_and(is_waiting) {
             return Some(Skip::ModuleCoolsDown);
         }
-        if !self.has_other_healthy(statuses, status) {
+        if !self.has_other_healthy(statuses, status, failed) {
             return Some(Skip::LastHealthy);
         }
         (self.under_way.len() >= self.config.concurrent_max).then_some(Skip::TooManyAtOnce)
     }
 
     /// Whether the module can do without an instance: another one answers and is not about to end.
-    fn has_other_healthy(&self, statuses: &[InstanceStatus], than: &InstanceStatus) -> bool {
+    ///
+    /// One whose restart has just failed may have ended all the same, and counts again when it has
+    /// answered again.
+    fn has_other_healthy(
+        &self,
+        statuses: &[InstanceStatus],
+        than: &InstanceStatus,
+        failed: &[(InstanceId, RestartError)],
+    ) -> bool {
         statuses.iter().any(|status| {
             status.module == than.module
                 && status.id != than.id
                 && status.health == Health::Healthy
                 && !self.under_way.contains_key(&status.id)
+                && failed.iter().all(|(id, _)| *id != status.id)
         })
     }
 
@@ -262,7 +273,7 @@ impl Executor {
             Ok(()) => {
                 self.under_way
                     .insert(id, UnderWay { incarnation: verdict.incarnation, begun: now });
-                self.modules.insert(status.module.clone(), now + self.config.module_cool_down);
+                self.cool_module_down(now, status);
                 execution.begun.push(*verdict);
             }
             // Nothing was tried, so nothing has to wait.
@@ -270,10 +281,19 @@ impl Executor {
                 execution.skipped.push(Skipped { instance: id, why: Skip::Gone });
             }
             Err(error) => {
+                // What made this one fail may make the module's next one fail, too, and its
+                // instance be gone for it.
+                if matches!(error, RestartError::Failed(_)) {
+                    self.cool_module_down(now, status);
+                }
                 self.back_off(now, id);
                 execution.failed.push((id, error));
             }
         }
+    }
+
+    fn cool_module_down(&mut self, now: Duration, of: &InstanceStatus) {
+        self.modules.insert(of.module.clone(), now + self.config.module_cool_down);
     }
 
     fn cool_down(&mut self, now: Duration, id: InstanceId) {

@@ -113,6 +113,22 @@ fn a_failed_restart_backs_off_ever_longer() {
     assert_eq!(tried_at, [0, 60, 180, 420, 900, 1860, 3780]);
 }
 
+/// A restart that fails may have ended the instance, which the statuses do not show yet.
+#[test]
+fn restarts_that_fail_do_not_go_through_a_module_one_after_another() {
+    let verdicts: Vec<Verdict> = (0..4).map(|id| verdict(id, 0)).collect();
+    let mut fail = |_: &Verdict| Err(RestartError::Failed("no memory".to_owned()));
+    let mut executor = Executor::new(ExecutorConfig::default());
+    let first = executor.execute(seconds(0), &module(4), &verdicts, &mut fail);
+    assert_eq!((first.failed.len(), why(&first)), (1, vec![Skip::ModuleCoolsDown; 3]));
+    for refusal in [RestartError::Busy, RestartError::Failed("no memory".to_owned())] {
+        let mut executor = Executor::new(no_waiting());
+        let refused = &mut |_: &Verdict| Err(refusal.clone());
+        let execution = executor.execute(seconds(0), &module(4), &verdicts, refused);
+        assert_eq!((execution.failed.len(), why(&execution)), (3, vec![Skip::LastHealthy]));
+    }
+}
+
 #[test]
 fn a_restart_that_does_not_end_counts_as_failed_and_lets_others_go_on() {
     let mut executor = Executor::new(ExecutorConfig::default());
@@ -268,6 +284,12 @@ impl Model {
         for id in &execution.completed {
             self.slots[id.0 as usize].completed = Some(self.now);
         }
+        let begun = execution.begun.iter().map(|verdict| verdict.instance);
+        let failed = execution.failed.iter().map(|(id, _)| *id);
+        let touched: Vec<InstanceId> = begun.chain(failed).collect();
+        for id in &touched {
+            prop_assert!(self.others_that_serve(id.0, &touched) > 0, "no other is left: {id}");
+        }
         let ended = [&execution.completed, &execution.timed_out, &execution.vanished];
         let is_over = |id: &&InstanceId| !ended.iter().any(|list| list.contains(id));
         let mut under_way: Vec<InstanceId> = before.iter().filter(is_over).copied().collect();
@@ -316,7 +338,8 @@ proptest! {
             let before: Vec<InstanceId> = executor.under_way().collect();
             let mut restart = |verdict: &Verdict| match fails >> verdict.instance.0 & 1 {
                 0 => Ok(()),
-                _ => Err(RestartError::Busy),
+                _ if verdict.instance.0.is_multiple_of(2) => Err(RestartError::Busy),
+                _ => Err(RestartError::Failed("it was tried".to_owned())),
             };
             let statuses = model.statuses();
             let execution = executor.execute(seconds(model.now), &statuses, &verdicts, &mut restart);
