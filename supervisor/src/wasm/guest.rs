@@ -127,6 +127,10 @@ impl Guest {
         let instance = watched(engine, stop, start_max, || {
             account.attribute(|| module.ready().instantiate(&mut store))
         })?;
+        // The time was over just as the start function ended: no call would run.
+        if stop.is_set() {
+            return Err(Interrupted.into());
+        }
         Ok(Guest { store, instance, account })
     }
 

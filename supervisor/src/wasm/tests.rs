@@ -356,6 +356,19 @@ fn a_start_function_that_does_not_end_is_an_error() {
 }
 
 #[test]
+fn an_instance_whose_start_is_over_just_in_time_takes_calls() {
+    let engine = new_engine();
+    let module = engine.module("test", GROWING).unwrap();
+    for micros in 0..300 {
+        let hasty = WasmTimes { start: Duration::from_micros(micros), ..times() };
+        match WasmInstance::new(InstanceId(1), &module, hasty) {
+            Ok(instance) => assert!(invoke::<_, i32>(&instance, "load", 0).is_ok(), "{micros}"),
+            Err(error) => assert!(error.is::<Interrupted>(), "{micros}: {error:#}"),
+        }
+    }
+}
+
+#[test]
 fn calls_wait_for_a_restart_and_a_restart_for_the_call_in_progress() {
     let storage = shared_storage(WasmTimes { drain: Duration::from_secs(60), ..times() });
     let calls = 6;
