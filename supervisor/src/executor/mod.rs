@@ -293,11 +293,12 @@ impl Executor {
     }
 
     fn cool_module_down(&mut self, now: Duration, of: &InstanceStatus) {
-        self.modules.insert(of.module.clone(), now + self.config.module_cool_down);
+        let until = now.saturating_add(self.config.module_cool_down);
+        self.modules.insert(of.module.clone(), until);
     }
 
     fn cool_down(&mut self, now: Duration, id: InstanceId) {
-        let until = now + self.config.instance_cool_down;
+        let until = now.saturating_add(self.config.instance_cool_down);
         self.instances.insert(id, Wait { until, failures: 0 });
     }
 
@@ -305,7 +306,7 @@ impl Executor {
         let wait = self.instances.entry(id).or_default();
         let factor = 1_u32 << wait.failures.min(20);
         let back_off = self.config.back_off_first.saturating_mul(factor);
-        wait.until = now + back_off.min(self.config.back_off_max);
+        wait.until = now.saturating_add(back_off.min(self.config.back_off_max));
         wait.failures = wait.failures.saturating_add(1);
     }
 
@@ -315,7 +316,7 @@ impl Executor {
         self.modules.retain(|_, until| now < *until);
         self.instances.retain(|_, wait| {
             let kept = if wait.failures > 0 { longest } else { Duration::ZERO };
-            now < wait.until + kept
+            now < wait.until.saturating_add(kept)
         });
     }
 

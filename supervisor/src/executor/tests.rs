@@ -159,6 +159,28 @@ fn what_vanished_is_neither_restarted_nor_waited_for() {
     assert_eq!(run(&mut executor, 1, &statuses, &verdicts).begun.len(), 1, "nothing has to wait");
 }
 
+#[test]
+fn a_wait_may_be_for_good() {
+    let for_good = ExecutorConfig {
+        instance_cool_down: Duration::MAX,
+        module_cool_down: Duration::MAX,
+        back_off_first: Duration::MAX,
+        back_off_max: Duration::MAX,
+        ..ExecutorConfig::default()
+    };
+    let mut statuses = module(3);
+    let mut executor = Executor::new(for_good);
+    run(&mut executor, 5, &statuses, &[verdict(0, 0)]);
+    statuses[0].incarnation = 1;
+    let ended = run(&mut executor, 10, &statuses, &[verdict(0, 1), verdict(1, 0)]);
+    assert_eq!(why(&ended), [Skip::InstanceCoolsDown, Skip::ModuleCoolsDown]);
+    let mut fail = |_: &Verdict| Err(RestartError::Busy);
+    let mut executor = Executor::new(for_good);
+    let failed = executor.execute(seconds(5), &statuses, &[verdict(1, 0)], &mut fail);
+    assert_eq!(failed.failed.len(), 1);
+    assert_eq!(why(&run(&mut executor, 1_000_000, &statuses, &[verdict(1, 0)])), [Skip::BacksOff]);
+}
+
 /// What happens to a fleet of two modules.
 #[derive(Clone, Debug)]
 enum Action {
