@@ -168,7 +168,8 @@ impl WasmInstance {
     /// Calls with the guest, once it is free: one call at a time.
     ///
     /// Where the guest traps or is interrupted while `call` uses it, it is thrown away, for nobody
-    /// knows in what state it has left its memory. If `call` panics, too.
+    /// knows in what state it has left its memory. That is known by wasmtime's error, so `call` must
+    /// answer with that and not with one of its own. If `call` panics, the guest goes, too.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use crate::{Footprint, Instance, InstanceId, ModuleName, RestartError, SampleErr
 /// The guest's text; its comments say how it works.
 pub const STORAGE_WAT: &str = include_str!("../../guests/storage.wat");
 
-/// The longest key and the longest value, in bytes: with the object's header they must fit what the
-/// guest can allocate.
+/// The longest value, in bytes: with its key and the object's header it must fit what the guest can
+/// allocate.
 pub const STORAGE_VALUE_MAX_BYTES: usize = 1 << 30;
 /// The longest key, in bytes.
 pub const STORAGE_KEY_MAX_BYTES: usize = 64 << 10;
