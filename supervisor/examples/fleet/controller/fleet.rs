@@ -74,7 +74,8 @@ impl RemoteFleet {
     }
 
     /// Hands out the host's memory: each worker may have what it holds and an equal part of what is
-    /// free. So the limits never come to more than the host's.
+    /// free. So the limits of those that answer never come to more than the host's; one that is late
+    /// keeps the limit that it has, which is not known and not set aside.
     pub(super) fn share_limit(&self) {
         let held = self.held();
         let used: u64 = held.iter().flatten().map(|(bytes, _)| bytes).sum();
