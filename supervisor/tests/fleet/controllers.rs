@@ -112,7 +112,8 @@ fn a_worker_that_stands_still_is_not_taken_for_dead_or_restarted_in_heaps() {
         (1000..1003).all(|id| instance(&state, id)["state"] == "hung")
     });
     let state = await_rounds(&controller, 5);
-    assert_eq!(instance(&state, 0)["state"], "healthy", "{state}");
+    // It may be late itself, on a machine with other work, but not three times in a row.
+    assert_ne!(instance(&state, 0)["state"], "hung", "{state}");
     super::role::signal(pid, libc::SIGCONT);
     await_true("it answers again", || {
         let state = controller.get("state");
