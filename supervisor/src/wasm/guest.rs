@@ -118,9 +118,14 @@ impl Guest {
         let state = GuestState { stop: stop.clone(), refusal: None };
         let mut store = Store::new(engine, state);
         store.limiter(|state| state);
-        store.epoch_deadline_callback(|context| match context.data().stop.is_set() {
-            true => Err(Interrupted.into()),
-            false => Ok(UpdateDeadline::Continue(1)),
+        store.epoch_deadline_callback(|context| {
+            // Acquire, after the compiled code's relaxed look at the epoch, pairs with the Release
+            // in `Stop::set`: whoever came here by the epoch of a stop sees its flag.
+            fence(Acquire);
+            match context.data().stop.is_set() {
+                true => Err(Interrupted.into()),
+                false => Ok(UpdateDeadline::Continue(1)),
+            }
         });
         let account = MemoryAccount::new();
         begin_call(&mut store)?;
