@@ -51,6 +51,8 @@ pub enum Health {
     Unresponsive,
     /// It did not answer several times in a row.
     Hung,
+    /// It said that it has ended by itself.
+    Stopped,
 }
 
 /// What is known of an instance besides its footprints.
@@ -211,6 +213,7 @@ impl Collector {
         let incarnation = instance.incarnation();
         let module = instance.module().clone();
         let known = before.remove(&id);
+        let mut has_stopped = false;
         let mut misses = known
             .as_ref()
             .filter(|known| known.status.incarnation == incarnation)
@@ -232,11 +235,12 @@ impl Collector {
                 return;
             }
             Err(error) => {
+                has_stopped = matches!(error, SampleError::Stopped(_));
                 misses = misses.saturating_add(1);
                 collection.missed.push(Miss { id, error });
             }
         }
-        let health = self.health(misses);
+        let health = if has_stopped { Health::Stopped } else { self.health(misses) };
         let status = InstanceStatus { id, module, incarnation, health };
         self.watched.insert(id, Watched { status, misses });
     }

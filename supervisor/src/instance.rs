@@ -78,6 +78,9 @@ pub enum SampleError {
     Unresponsive,
     /// There is no such instance any more.
     Gone,
+    /// It has ended by itself and does no more work, for this reason. Nothing is lost by a restart,
+    /// so it is restarted also where no other instance of its module is healthy.
+    Stopped(String),
     /// It answered with what is no footprint; counts as no answer.
     Failed(String),
 }
@@ -87,6 +90,7 @@ impl fmt::Display for SampleError {
         match self {
             SampleError::Unresponsive => formatter.write_str("the instance did not answer in time"),
             SampleError::Gone => formatter.write_str("the instance is gone"),
+            SampleError::Stopped(why) => write!(formatter, "the instance has stopped: {why}"),
             SampleError::Failed(why) => write!(formatter, "no footprint: {why}"),
         }
     }

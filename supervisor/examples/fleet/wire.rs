@@ -87,7 +87,9 @@ pub(crate) struct InstanceReport {
     pub(crate) incarnation: u64,
     /// Whether it has answered of late; what follows is of when it last did.
     pub(crate) responsive: bool,
-    /// Why it has not.
+    /// Whether it has ended by itself.
+    pub(crate) stopped: bool,
+    /// Why it has not answered, or has ended.
     pub(crate) trouble: Option<String>,
     pub(crate) footprint_bytes: u64,
     /// What an instance of the module holds before its first request.
@@ -139,7 +141,7 @@ pub(crate) struct InstanceState {
     pub(crate) module: String,
     pub(crate) incarnation: u64,
     pub(crate) worker: u64,
-    /// `healthy`, `unresponsive`, `hung` or `gone`, by its last answers.
+    /// `healthy`, `unresponsive`, `hung`, `stopped` or `gone`, by its last answers.
     pub(crate) state: String,
     pub(crate) footprint_bytes: u64,
 }

@@ -234,7 +234,9 @@ impl Executor {
         if self.modules.get(&status.module).is_some_and(is_waiting) {
             return Some(Skip::ModuleCoolsDown);
         }
-        if !self.has_other_healthy(statuses, status, failed) {
+        // One that has ended by itself does no work that could be missed.
+        let is_at_work = status.health != Health::Stopped;
+        if is_at_work && !self.has_other_healthy(statuses, status, failed) {
             return Some(Skip::LastHealthy);
         }
         (self.under_way.len() >= self.config.concurrent_max).then_some(Skip::TooManyAtOnce)

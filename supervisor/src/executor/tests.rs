@@ -97,6 +97,16 @@ fn where_all_hang_none_is_restarted() {
 }
 
 #[test]
+fn one_that_has_ended_is_restarted_though_it_is_the_last() {
+    let mut executor = Executor::new(no_waiting());
+    let statuses = [status(0, "m", 0, Health::Stopped), status(1, "m", 0, Health::Hung)];
+    let execution = run(&mut executor, 0, &statuses, &[verdict(0, 0), verdict(1, 0)]);
+    assert_eq!(execution.begun.len(), 1);
+    assert_eq!(execution.begun[0].instance, InstanceId(0));
+    assert_eq!(why(&execution), [Skip::LastHealthy], "the other may yet be at work");
+}
+
+#[test]
 fn a_failed_restart_backs_off_ever_longer() {
     let mut executor = Executor::new(ExecutorConfig::default());
     let statuses = module(2);

@@ -81,6 +81,8 @@ pub enum Reason {
     },
     /// It does not answer.
     Hung,
+    /// It has ended by itself.
+    Stopped,
 }
 
 impl fmt::Display for Reason {
@@ -98,6 +100,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "{:.1} % of the host's memory is used", used_fraction * 100.0)
             }
             Reason::Hung => formatter.write_str("it does not answer"),
+            Reason::Stopped => formatter.write_str("it has ended by itself"),
         }
     }
 }

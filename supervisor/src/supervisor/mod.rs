@@ -135,11 +135,14 @@ impl Supervisor {
         let instances = self.collector.statuses();
         let mut verdicts = Vec::new();
         if self.restarts_hung {
-            let hung = instances.iter().filter(|status| status.health == Health::Hung);
-            verdicts.extend(hung.map(|status| Verdict {
-                instance: status.id,
-                incarnation: status.incarnation,
-                reason: Reason::Hung,
+            verdicts.extend(instances.iter().filter_map(|status| {
+                let reason = match status.health {
+                    Health::Hung => Reason::Hung,
+                    Health::Stopped => Reason::Stopped,
+                    Health::Healthy | Health::Unresponsive => return None,
+                };
+                let (instance, incarnation) = (status.id, status.incarnation);
+                Some(Verdict { instance, incarnation, reason })
             }));
         }
         let now = self.collector.now();

@@ -148,6 +148,20 @@ fn without_a_policy_that_restarts_only_what_hangs_is_restarted() {
 }
 
 #[test]
+fn a_module_whose_instances_have_all_ended_comes_back_one_by_one() {
+    let fleet = Leaky::fleet(&[0, 0, 0]);
+    let mut stage = Stage::new(Never);
+    stage.steps(100, &fleet);
+    for instance in &fleet {
+        *instance.error.borrow_mut() = Some(SampleError::Stopped("unreachable".into()));
+    }
+    let begun = stage.steps(30, &fleet);
+    assert_eq!(begun.first(), Some(&(101, 0)), "after one look");
+    assert_eq!(begun.len(), 3, "{begun:?}");
+    assert!(begun.windows(2).all(|pair| pair[1].0 > pair[0].0), "{begun:?}");
+}
+
+#[test]
 fn an_instance_that_hangs_on_is_restarted_ever_more_seldom() {
     let fleet = Leaky::fleet(&[0, 0, 0]);
     *fleet[0].error.borrow_mut() = Some(SampleError::Unresponsive);

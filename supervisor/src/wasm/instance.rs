@@ -324,7 +324,7 @@ impl Instance for WasmInstance {
                 Phase::Called(since) if since.elapsed() >= self.times.unresponsive_after => {
                     return Err(SampleError::Unresponsive);
                 }
-                Phase::Stopped(why) => return Err(SampleError::Failed(why.clone())),
+                Phase::Stopped(why) => return Err(SampleError::Stopped(why.clone())),
                 Phase::Ready(_) | Phase::Called(_) | Phase::Restarting => Arc::clone(&slot.account),
             }
         };

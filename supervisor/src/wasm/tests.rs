@@ -146,7 +146,7 @@ fn an_access_out_of_bounds_traps_wherever_the_heap_has_the_memory() {
         assert!(matches!(answer, Err(CallError::Stopped(why)) if why.contains("out of bounds")));
         let answer = invoke::<_, i32>(&instance, "load", 0);
         assert!(matches!(answer, Err(CallError::Stopped(_))), "it is gone");
-        assert!(matches!(instance.footprint(), Err(SampleError::Failed(_))));
+        assert!(matches!(instance.footprint(), Err(SampleError::Stopped(_))));
         instance.restart().unwrap();
         assert_eq!(invoke::<_, i32>(&instance, "load", PAGE as i32 - 1).unwrap(), 0);
         assert_eq!(instance.incarnation(), 1);
@@ -438,7 +438,7 @@ fn a_restart_without_memory_for_it_fails_and_can_be_tried_again() {
     heap.set_limit(Limit::ResidentHard, Some(1 << 20));
     let Err(RestartError::Failed(why)) = instance.restart() else { panic!("there is no room") };
     assert!(why.contains("hard limit on resident memory is 1048576 bytes"), "{why}");
-    assert!(matches!(instance.footprint(), Err(SampleError::Failed(_))));
+    assert!(matches!(instance.footprint(), Err(SampleError::Stopped(_))));
     assert_eq!(instance.incarnation(), 0);
     heap.set_limit(Limit::ResidentHard, None);
     instance.restart().unwrap();

@@ -101,6 +101,7 @@ impl RemoteFleet {
             state: match health(member.instance.id()) {
                 Some(Health::Healthy) => "healthy",
                 Some(Health::Hung) => "hung",
+                Some(Health::Stopped) => "stopped",
                 Some(_) => "unresponsive",
                 None => "gone",
             }

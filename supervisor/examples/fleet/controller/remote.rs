@@ -114,6 +114,9 @@ impl Instance for RemoteInstance {
         let instance = report.instances.iter().find(|instance| instance.id == self.id.0);
         match instance {
             None => Err(SampleError::Gone),
+            Some(instance) if instance.stopped => {
+                Err(SampleError::Stopped(instance.trouble.clone().unwrap_or_default()))
+            }
             Some(instance) if !instance.responsive => Err(SampleError::Unresponsive),
             Some(instance) => Ok(Footprint::resident(instance.footprint_bytes)),
         }

@@ -154,6 +154,7 @@ impl Slot {
             module: self.module().to_owned(),
             incarnation: self.incarnation(),
             responsive: footprint.is_ok(),
+            stopped: matches!(footprint, Err(SampleError::Stopped(_))),
             trouble: footprint.err().as_ref().map(SampleError::to_string),
             footprint_bytes: self.footprint_bytes.load(Ordering::Relaxed),
             base_bytes: self.base_bytes,
