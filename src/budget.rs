@@ -58,7 +58,7 @@ impl CacheBudget {
             caches_lent_bytes: AtomicUsize::new(0),
             depots_lent_bytes: AtomicUsize::new(0),
             active_caches: AtomicUsize::new(0),
-            share_bytes: AtomicUsize::new(limit_bytes),
+            share_bytes: AtomicUsize::new(limit_bytes - limit_bytes / DEPOTS_PART),
             reclaimed_at: AtomicU64::new(0),
         }
     }
@@ -106,9 +106,9 @@ impl CacheBudget {
         Some(self.share_bytes.load(Relaxed)).filter(|&bytes| bytes != NO_SHARE)
     }
 
-    /// Divides anew; what depots borrow meanwhile is taken into account the next time.
+    /// Divides what depots cannot take anew: a claim should stand, whatever those do.
     fn divide(&self) {
-        let limit_bytes = self.caches_limit_bytes();
+        let limit_bytes = self.limit_bytes() - self.limit_bytes() / DEPOTS_PART;
         let share_bytes = limit_bytes / self.active_caches.load(Relaxed).max(1);
         let is_of_use = share_bytes >= SHARE_MIN_BYTES.min(limit_bytes);
         self.share_bytes.store(if is_of_use { share_bytes } else { NO_SHARE }, Relaxed);
@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn the_last_part_is_for_those_without_their_share() {
         let budget = CacheBudget::new(8 << 20);
-        assert_eq!(budget.share_bytes(), Some(8 << 20));
-        budget.set_active_caches(3);
+        assert_eq!(budget.share_bytes(), Some(6 << 20));
+        budget.set_active_caches(2);
         budget.add_active_cache();
         assert_eq!(budget.share_bytes(), Some(2 << 20));
         assert!(budget.borrow_bytes(7 << 20, false));
@@ -240,13 +240,13 @@ mod tests {
         budget.set_active_caches(65);
         assert_eq!(budget.share_bytes(), None, "less than is of use");
         budget.set_active_caches(0);
-        assert_eq!(budget.share_bytes(), Some(8 << 20));
+        assert_eq!(budget.share_bytes(), Some(6 << 20));
     }
 
     #[test]
     fn a_budget_below_the_least_share_is_one_caches_share() {
         let budget = CacheBudget::new(1000);
-        assert_eq!(budget.share_bytes(), Some(1000));
+        assert_eq!(budget.share_bytes(), Some(750));
         budget.set_active_caches(2);
         assert_eq!(budget.share_bytes(), None);
     }

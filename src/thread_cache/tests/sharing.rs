@@ -23,10 +23,15 @@ fn miss(world: &World, cache: &ThreadCache, class: SizeClass, count: usize) -> u
     flushed
 }
 
+/// A budget of which a cache may have so much, the reserve for others being left.
+fn budget_of_which(bytes: usize) -> usize {
+    (bytes * 8).div_ceil(7)
+}
+
 #[test]
 fn a_bin_that_is_asked_often_takes_from_one_of_large_blocks() {
     let (small, large) = (class_of(64), class_of(16 << 10));
-    with_cache(33 << 10, |world, slot, cache| {
+    with_cache(budget_of_which(33 << 10), |world, slot, cache| {
         cache.lock().show(slot);
         assert_eq!(grow_fully(world, cache, large), [0, 1, 2]);
         assert_eq!(push(slot, large, 1..10), 2);
@@ -43,7 +48,7 @@ fn a_bin_that_is_asked_often_takes_from_one_of_large_blocks() {
 #[test]
 fn a_bin_of_large_blocks_leaves_one_of_small_blocks_that_is_asked_more_often() {
     let (small, large) = (class_of(64), class_of(16 << 10));
-    with_cache(16 << 10, |world, slot, cache| {
+    with_cache(budget_of_which(16 << 10), |world, slot, cache| {
         cache.lock().show(slot);
         assert_eq!(grow_fully(world, cache, small).last(), Some(&256));
         assert_eq!(push(slot, small, 1..1000), 256);
@@ -58,7 +63,7 @@ fn a_bin_of_large_blocks_leaves_one_of_small_blocks_that_is_asked_more_often() {
 #[test]
 fn what_nobody_uses_any_more_goes_to_those_who_ask() {
     let (before, after) = (class_of(1024), class_of(1280));
-    with_cache(65 << 10, |world, slot, cache| {
+    with_cache(budget_of_which(65 << 10), |world, slot, cache| {
         cache.lock().show(slot);
         assert_eq!(grow_fully(world, cache, before).last(), Some(&64));
         assert_eq!(push(slot, before, 1..1000), 64);
