@@ -16,7 +16,8 @@ use crate::size_class::{CLASS_COUNT, SizeClass};
 /// Calls of the slow path between two attempts of a bin to take from others.
 const PAUSE_MISSES: u8 = 4;
 
-/// The most calls that are counted of a bin: a multiple of the pause, so that its turn comes then too.
+/// The most calls that are counted of a bin: a multiple of the pause, so that its turn comes then
+/// too.
 const MISSES_MAX: u8 = 252;
 
 /// How much less a byte must be worth to the bin that loses it.
@@ -91,7 +92,7 @@ impl LockedCache<'_> {
         if core::mem::replace(&mut shares.moment, now) != now {
             shares.moment_misses = 0;
         }
-        shares.moment_misses += 1;
+        shares.moment_misses = shares.moment_misses.saturating_add(1);
     }
 
     /// Whether the owner is at work without a pause and would do better with more than its share.
