@@ -186,6 +186,10 @@ impl AtomicUsize {
     pub(crate) fn fetch_add(&self, value: usize, order: Ordering) -> usize {
         self.on_loom().fetch_add(value, order)
     }
+
+    pub(crate) fn fetch_sub(&self, value: usize, order: Ordering) -> usize {
+        self.on_loom().fetch_sub(value, order)
+    }
 }
 
 /// The owner's half of the asymmetric fence.
