@@ -33,7 +33,8 @@ const RESERVE_PART: usize = 8;
 /// A bin borrows when it grows and returns when it shrinks, so that a block on its way in or out
 /// costs nothing here. Each cache in use has a claim to an equal share, at the cost of caches that
 /// hold more or lie idle (see `reclaim.rs`); how its bins divide that is their own affair (see
-/// `thread_cache/sharing.rs`). Relaxed throughout: the sums guard no other memory.
+/// `thread_cache/sharing.rs`). Relaxed throughout: the sums guard no other memory. What caches have
+/// never passes the limit; with what depots have it may, by what both borrow at the same moment.
 #[derive(Debug)]
 pub(crate) struct CacheBudget {
     limit_bytes: AtomicUsize,
