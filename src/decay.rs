@@ -4,7 +4,8 @@
 //! path next, or the background thread, gives back what lay unused for the whole of it: caches
 //! whose owner did not come by or ended, depots and slabs of bins that nobody touched, blocks at the
 //! bottom of the other depots, freed mappings, and free spans of the period before. So everything is
-//! given back between one half and one decay time after its last use, in as few calls to the kernel as there are gaps between used pages.
+//! given back between one half and one decay time after its last use, in as few calls to the kernel
+//! as there are gaps between used pages.
 //!
 //! A busy program frees pages faster than they age. Several times in a period, what is kept is
 //! therefore held against what is in use: dirty pages beyond a part of it go back at once, and the
