@@ -79,10 +79,11 @@ impl SizeClass {
 
     #[inline(always)]
     const fn of_aligned(size: usize, align: usize) -> Option<SizeClass> {
-        // A size that wraps around rounds to zero, and so do none but that and zero.
-        let rounded = size.wrapping_add(align - 1) & !(align - 1);
-        if rounded.wrapping_sub(1) < SMALL_MAX_BYTES && align <= PAGE_BYTES {
-            return Some(SizeClass::of_small(rounded));
+        // The last byte of a block of the rounded size, which has all bits below the alignment. Zero
+        // wraps around, and is no small one.
+        let last = size.wrapping_sub(1) | (align - 1);
+        if last < SMALL_MAX_BYTES && align <= PAGE_BYTES {
+            return Some(SizeClass::of_small(last + 1));
         }
         SizeClass::of_aligned_slow(size, align)
     }
