@@ -1,8 +1,10 @@
 //! Size classes: which rounded size a request gets, and how a slab of that size is cut.
 //!
-//! Eight classes to every doubling, so that rounding wastes at most an eighth of a block, and steps
-//! of eight bytes up to 128, because Rust passes the alignment and a 40-byte `align <= 8` value
-//! need not pay for 16-byte alignment. Every class in `(2^k, 2^(k+1)]` is a multiple of
+//! Eight classes to every doubling up to a page, so that rounding wastes at most an eighth of a block,
+//! and steps of eight bytes up to 128, because Rust passes the alignment and a 40-byte `align <= 8`
+//! value need not pay for 16-byte alignment. Above a page there are fewer, four up to two pages and
+//! then one for each number of whole pages: a cache that holds some blocks of each class would hold
+//! little else than those of the largest. Every class in `(2^k, 2^(k+1)]` is a multiple of
 //! `2^(k-3)`; it follows that a size rounded up to its alignment always lands in a class whose
 //! blocks have that alignment, up to a page. `(size, align)` to class is therefore a pure function
 //! that needs no search, the same on `alloc` and on `dealloc`.
@@ -10,7 +12,7 @@
 use crate::units::{PAGE_BYTES, Pages};
 
 /// The number of size classes.
-pub(crate) const CLASS_COUNT: usize = 80;
+pub(crate) const CLASS_COUNT: usize = 66;
 
 /// The largest request that a slab serves; above it a request gets a span of its own.
 pub(crate) const SMALL_MAX_BYTES: usize = 32 * 1024;
@@ -206,13 +208,22 @@ impl PerClass {
     }
 }
 
+/// The number of classes up to a page, and up to two.
+const PAGE_CLASS_COUNT: usize = 56;
+const TWO_PAGES_CLASS_COUNT: usize = 60;
+
 const fn class_bytes(index: usize) -> usize {
     if index < 16 {
         return (index + 1) * GRAIN_BYTES;
     }
-    let group = index / 8 - 2;
-    let step_bytes = 16 << group;
-    step_bytes * 8 + (index % 8 + 1) * step_bytes
+    if index < PAGE_CLASS_COUNT {
+        let step_bytes = GRAIN_BYTES << (index / 8 - 1);
+        return step_bytes * 8 + (index % 8 + 1) * step_bytes;
+    }
+    if index < TWO_PAGES_CLASS_COUNT {
+        return PAGE_BYTES + (index - PAGE_CLASS_COUNT + 1) * (PAGE_BYTES / 4);
+    }
+    (index - TWO_PAGES_CLASS_COUNT + 3) * PAGE_BYTES
 }
 
 /// The fewest pages that leave at most a sixteenth of the slab uncut: small slabs empty sooner,
@@ -271,6 +282,16 @@ const FUNDAMENTAL_CLASS_OF_GRAINS: ClassTable = {
 mod tests {
     use super::*;
 
+    const TWO_PAGES_BYTES: usize = 2 * PAGE_BYTES;
+
+    #[test]
+    fn blocks_of_two_pages_and_more_have_a_slab_each() {
+        for class in SizeClass::all().filter(|class| class.block_bytes() >= TWO_PAGES_BYTES) {
+            assert_eq!(class.shape().capacity, 1);
+            assert_eq!(class.shape().pages().bytes(), class.block_bytes());
+        }
+    }
+
     #[test]
     fn classes_rise_to_the_largest_small_size() {
         let sizes: Vec<_> = SizeClass::all().map(SizeClass::block_bytes).collect();
@@ -280,12 +301,19 @@ mod tests {
     }
 
     #[test]
-    fn every_small_request_fits_and_wastes_at_most_an_eighth() {
+    fn every_small_request_fits_and_wastes_at_most_an_eighth_or_less_than_a_page() {
         for size in 1..=SMALL_MAX_BYTES {
             let block_bytes = SizeClass::of(size, 1).unwrap().block_bytes();
             assert!(block_bytes >= size);
             let waste_bytes = block_bytes - size;
-            assert!(waste_bytes < 8 || waste_bytes * 8 <= block_bytes, "{size} in {block_bytes}");
+            let bound_bytes = if size <= PAGE_BYTES {
+                8.max(block_bytes / 8 + 1)
+            } else if size <= TWO_PAGES_BYTES {
+                PAGE_BYTES / 4
+            } else {
+                PAGE_BYTES
+            };
+            assert!(waste_bytes < bound_bytes, "{size} in {block_bytes}");
         }
         assert_eq!(SizeClass::of(SMALL_MAX_BYTES + 1, 1), None);
     }

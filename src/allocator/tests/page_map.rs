@@ -47,19 +47,19 @@ fn each_page_is_shown_as_what_it_is_used_for() {
 #[test]
 fn pages_inside_a_slab_are_shown_by_themselves() {
     let heap = timeless(TestSource::new(), 1);
-    // Without a cache, blocks go straight to their slab: nine pages, two blocks.
+    // Without a cache, blocks go straight to their slab: three pages, two blocks.
     heap.budget().set_limit_bytes(Some(0));
     let slot = ThreadSlot::new();
-    let alloc = |byte| Block::alloc(&heap, &slot, layout(18_432, 1), byte).unwrap();
+    let alloc = |byte| Block::alloc(&heap, &slot, layout(6144, 1), byte).unwrap();
     let [first, second] = [alloc(1), alloc(2)];
-    assert_eq!(heap.page_map().count(Live), 9);
+    assert_eq!(heap.page_map().count(Live), 3);
     second.dealloc(&heap, &slot);
-    assert_eq!((heap.page_map().count(Live), heap.page_map().count(Dirty)), (5, 4));
+    assert_eq!((heap.page_map().count(Live), heap.page_map().count(Dirty)), (2, 1));
     heap.trim(&slot);
     let map = heap.page_map();
-    assert_eq!((map.count(Live), map.count(Dirty)), (5, 0));
+    assert_eq!((map.count(Live), map.count(Dirty)), (2, 0));
     let picture = map.to_string();
-    assert_eq!(picture.lines().nth(1).map(|line| &line[..10]), Some("#####....."), "{picture}");
+    assert_eq!(picture.lines().nth(1).map(|line| &line[..10]), Some("##........"), "{picture}");
     first.dealloc(&heap, &slot);
     finish(&heap, &[slot]);
 }

@@ -89,14 +89,14 @@ fn a_depot_takes_no_block_of_another_arenas_sealed_slab() {
 #[test]
 fn pages_freed_inside_a_sealed_slab_go_back_and_are_counted() {
     let world = World::with_open(1);
-    // Nine pages, two blocks.
-    let class = class_of(18_432);
+    // Three pages, two blocks.
+    let class = class_of(6144);
     let blocks = world.take(0, class, 2);
     world.bin(0, class).seal();
     world.put_back(class, &blocks[1..]);
-    assert_eq!(world.bin(0, class).purge_slabs(), 4 * PAGE_BYTES);
+    assert_eq!(world.bin(0, class).purge_slabs(), PAGE_BYTES);
     let snapshot = world.arenas.get(0).unwrap().snapshot(class);
-    assert_eq!((snapshot.purged_bytes, snapshot.sealed_slabs), (4 * PAGE_BYTES, 1));
+    assert_eq!((snapshot.purged_bytes, snapshot.sealed_slabs), (PAGE_BYTES, 1));
     world.put_back(class, &blocks[..1]);
 }
 

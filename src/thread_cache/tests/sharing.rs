@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::stacks::{grow_fully, push, with_cache};
 use super::{SizeClass, ThreadCache, World, class_of};
+use crate::size_class::CLASS_COUNT;
 
 /// Lets a bin come by the slow path so often, as a program does for which the budget is spent;
 /// answers how many blocks other bins gave up.
@@ -94,7 +95,7 @@ proptest! {
     #[test]
     fn bins_never_hold_more_than_was_borrowed_nor_lose_a_block(
         budget_bytes in prop::sample::select(vec![0_usize, 5000, 100_000, 400_000]),
-        asked in prop::collection::vec((0_usize..80, 1_usize..40, 0_usize..20), 0..60),
+        asked in prop::collection::vec((0..CLASS_COUNT, 1_usize..40, 0_usize..20), 0..60),
     ) {
         with_cache(budget_bytes, |world, slot, cache| {
             cache.lock().show(slot);
