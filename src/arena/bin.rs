@@ -27,6 +27,11 @@ const SLAB_BATCH: usize = 16;
 /// Bytes of slabs cut at once to fill a batch.
 const CUT_BYTES_MAX: usize = 64 * 1024;
 
+/// The part of a bin's slabs that may be free, and how many bytes in any case, for blocks to go from
+/// thread to thread by the depot.
+const SPARSE_PART: usize = 16;
+const SPARSE_MIN_BYTES: usize = 32 * 1024;
+
 /// One size class of one arena; zeroed memory is an open, empty one.
 pub(crate) type Bin = CachePadded<Mutex<{ rank::BIN }, BinState>>;
 
@@ -153,7 +158,7 @@ impl<S: PageSource> BinContext<'_, S> {
     ) -> bool {
         let (mut state, _) = self.lock();
         // Blocks of other arenas may be sealed where this one's slabs are not.
-        if state.is_closed || blocks.iter().any(is_sealed) {
+        if state.is_closed || state.is_sparse(self.class) || blocks.iter().any(is_sealed) {
             return false;
         }
         state.counts.flushes += 1;
@@ -301,6 +306,17 @@ impl BinState {
         }
         self.counts.taken_blocks += count;
         count
+    }
+
+    /// Whether so much of the slabs is free that blocks should go back to them.
+    ///
+    /// What a depot hands out again may lie anywhere, while a refill from the slabs fills the fullest
+    /// and lets the sparse ones come to be empty.
+    fn is_sparse(&self, class: SizeClass) -> bool {
+        let shape = class.shape();
+        let blocks = self.counts.slabs * shape.capacity as usize;
+        let free_blocks = blocks - self.counts.taken_blocks;
+        free_blocks * SPARSE_PART > blocks && free_blocks * class.block_bytes() > SPARSE_MIN_BYTES
     }
 
     /// Puts back those of `blocks`, from the first on, that follow each other in one slab.

@@ -55,6 +55,31 @@ fn a_depot_holds_a_few_blocks_of_any_class_and_many_of_none() {
 }
 
 #[test]
+fn blocks_of_sparse_slabs_go_back_to_them_until_the_slabs_are_full_again() {
+    let world = World::with_open(1);
+    let class = class_of(512);
+    let bin = world.bin(0, class);
+    let mut blocks = world.take(0, class, 200 * 8);
+    // Every eighth slab's worth of the blocks goes, one of each slab: more than a sixteenth.
+    let gone: Vec<_> = blocks.iter().copied().step_by(8).collect();
+    blocks.retain(|block| !gone.contains(block));
+    world.put_back(class, &gone);
+    assert!(!bin.stock(&blocks[..4], never));
+    assert_eq!(world.depot_blocks(0, class), 0);
+    world.take(0, class, 200);
+    assert!(bin.stock(&blocks[..4], never));
+}
+
+#[test]
+fn a_few_sparse_slabs_do_not_keep_blocks_from_the_depot() {
+    let world = World::with_open(1);
+    let class = class_of(512);
+    let blocks = world.take(0, class, 64);
+    world.put_back(class, &blocks[4..]);
+    assert!(world.bin(0, class).stock(&blocks[..4], never), "at most 32 KiB lie free");
+}
+
+#[test]
 fn a_depot_without_memory_for_its_stock_takes_nothing() {
     let world = World::with_open(1);
     let class = class_of(64);
