@@ -15,7 +15,7 @@ use crate::units::{PAGE_BYTES, round_up};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Sizes of records; a larger one is a mapping of its own.
-const RECORD_BYTES: [usize; 10] = [64, 128, 256, 512, 1024, 1536, 2048, 2304, 4096, 8192];
+const RECORD_BYTES: [usize; 9] = [64, 128, 256, 512, 1024, 1536, 2048, 4096, 8192];
 
 /// Records begin this far into their chunk.
 const HEADER_BYTES: usize = 64;

@@ -126,7 +126,19 @@ impl<S: PageSource> Allocator<S> {
             self.reclaim_for_budget(slot, now);
         }
         self.answer_soft_limit(slot);
+        self.give_up_stale(slot, now);
         self.tick(now);
+    }
+
+    /// Puts what lies unused in the caller's cache back into the slabs, once in a period of decay.
+    pub(super) fn give_up_stale(&self, slot: &ThreadSlot, now: u64) {
+        let Some(period) = self.decay().period_milliseconds() else { return };
+        let Some(cache) = ThreadCache::of(slot).filter(|cache| cache.is_look_due(now, period))
+        else {
+            return;
+        };
+        let put_back = |class, blocks: &mut [*mut u8]| self.put_back(class, blocks);
+        cache.lock().give_up_stale(&self.magazines(), put_back);
     }
 
     /// Puts a locked cache's blocks back into their slabs; answers the bytes.

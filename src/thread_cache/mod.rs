@@ -7,6 +7,7 @@
 //! ThreadCache                 (here)        what the slow path does under the cache's lock
 //! ├─ CacheBudget              ../budget.rs  how far magazines may grow, all threads together
 //! ├─ Shares                   sharing.rs    how the bins of one cache divide its part of that
+//! ├─ LastLook                 stale.rs      what of it nobody uses any more
 //! └─ CacheRegistry            registry.rs   every cache, for statistics and reclaim
 //! attach, detach              lifetime.rs   caches come with threads, and are handed on when those end
 //! ```
@@ -17,6 +18,7 @@ mod lifetime;
 mod registry;
 mod sharing;
 mod slot;
+mod stale;
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
@@ -56,6 +58,8 @@ pub(crate) struct ThreadCache {
     is_cold: AtomicBool,
     /// When the owner last came by the slow path, in milliseconds of the coarse clock.
     used_at: AtomicU64,
+    /// When the owner last looked for what it does not use.
+    looked_at: AtomicU64,
     /// Bytes borrowed from the budget.
     borrowed_bytes: AtomicUsize,
     /// Bytes of the spans in `large`, written as its bin is.
@@ -71,11 +75,13 @@ pub(crate) struct CacheState {
     pub(crate) contended: bool,
     /// How the bins share what the cache borrowed.
     shares: sharing::Shares,
+    /// What lies unused.
+    last_look: stale::LastLook,
 }
 
 // One for each thread: no more than the record that it is meant to fill.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<ThreadCache>() <= 2304);
+const _: () = assert!(size_of::<ThreadCache>() <= 2048);
 
 /// A cache under its lock.
 #[derive(Debug)]
@@ -101,12 +107,14 @@ impl ThreadCache {
                 arena: 0,
                 contended: false,
                 shares: sharing::Shares::new(),
+                last_look: stale::LastLook::new(),
             }),
             next: AtomicPtr::new(core::ptr::null_mut()),
             previous: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicPtr::new(core::ptr::null_mut()),
             is_cold: AtomicBool::new(false),
             used_at: AtomicU64::new(0),
+            looked_at: AtomicU64::new(0),
             borrowed_bytes: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
         }

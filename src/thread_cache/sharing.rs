@@ -86,6 +86,7 @@ impl Shares {
 impl LockedCache<'_> {
     /// Counts a call of the slow path by this class's bin.
     pub(crate) fn note_miss(&mut self, class: SizeClass, now: u64) {
+        self.state.last_look.note(class);
         let shares = &mut self.state.shares;
         let misses = &mut shares.misses[class.index()];
         *misses = (*misses + 1).min(MISSES_MAX);

@@ -3,6 +3,7 @@
 mod lifetime;
 mod sharing;
 mod stacks;
+mod stale;
 
 use core::ptr::NonNull;
 

@@ -162,3 +162,26 @@ fn who_only_takes_and_resizes_sees_to_decay_too() {
         finish(&heap, &[slot]);
     }
 }
+
+#[test]
+fn what_a_thread_at_work_holds_of_sizes_that_it_asks_for_no_more_goes_back() {
+    let heap = timeless(TestSource::new(), 1);
+    let slot = ThreadSlot::new();
+    let block = |index| Block::alloc(&heap, &slot, layout(64, 1), index as u8).unwrap();
+    let blocks: Vec<_> = (0..200).map(block).collect();
+    blocks.into_iter().for_each(|block| block.dealloc(&heap, &slot));
+    assert!(heap.stats().thread_cache_bytes > 64 * 64);
+    heap.give_up_stale(&slot, LATER);
+    heap.give_up_stale(&slot, LATER + 1000);
+    assert!(heap.stats().thread_cache_bytes > 64 * 64, "nothing decays here");
+    let depot_bytes = heap.stats().depot_bytes;
+    heap.decay().set_milliseconds(1000);
+    heap.give_up_stale(&slot, LATER);
+    heap.give_up_stale(&slot, LATER + 499);
+    assert!(heap.stats().thread_cache_bytes > 64 * 64, "not looked again so soon");
+    heap.give_up_stale(&slot, LATER + 500);
+    heap.decay().set_milliseconds(-1);
+    assert_eq!(heap.stats().thread_cache_bytes, 0);
+    assert_eq!(heap.stats().depot_bytes, depot_bytes, "the blocks are back in their slabs");
+    finish(&heap, &[slot]);
+}
