@@ -131,6 +131,7 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// Puts what lies unused in the caller's cache back into the slabs, once in a period of decay.
+    #[inline]
     pub(super) fn give_up_stale(&self, slot: &ThreadSlot, now: u64) {
         let Some(period) = self.decay().period_milliseconds() else { return };
         let Some(cache) = ThreadCache::of(slot).filter(|cache| cache.is_look_due(now, period))

@@ -15,6 +15,9 @@ use crate::size_class::{CLASS_COUNT, SizeClass};
 
 const WORD_BITS: usize = u64::BITS as usize;
 
+/// What stands for no time at all.
+const NEVER_LOOKED: u64 = 0;
+
 /// What a cache remembers of the last look, under its lock.
 #[derive(Debug)]
 pub(super) struct LastLook {
@@ -45,19 +48,24 @@ impl LastLook {
 
 impl ThreadCache {
     /// Whether the owner, who is on a slow path, should look for what it does not use: once in
-    /// `pause`.
+    /// `pause`, and not at its first call, when there is nothing yet.
+    #[inline]
     pub(crate) fn is_look_due(&self, now: u64, pause: u64) -> bool {
-        let is_due = now >= self.looked_at.load(Relaxed).saturating_add(pause);
-        if is_due {
+        let looked_at = self.looked_at.load(Relaxed);
+        let is_first = looked_at == NEVER_LOOKED;
+        let is_time = now >= looked_at.saturating_add(pause);
+        if is_first || is_time {
             // Relaxed, and no exchange: only the owner looks.
             self.looked_at.store(now, Relaxed);
         }
-        is_due
+        is_time && !is_first
     }
 }
 
 impl LockedCache<'_> {
     /// Hands what lies in unused bins to `flush`; called by the owner. Answers the bytes.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn give_up_stale<S: PageSource>(
         &mut self,
         magazines: &Magazines<'_, S>,

@@ -176,6 +176,7 @@ fn what_a_thread_at_work_holds_of_sizes_that_it_asks_for_no_more_goes_back() {
     assert!(heap.stats().thread_cache_bytes > 64 * 64, "nothing decays here");
     let depot_bytes = heap.stats().depot_bytes;
     heap.decay().set_milliseconds(1000);
+    heap.give_up_stale(&slot, LATER - 500);
     heap.give_up_stale(&slot, LATER);
     heap.give_up_stale(&slot, LATER + 499);
     assert!(heap.stats().thread_cache_bytes > 64 * 64, "not looked again so soon");

@@ -50,6 +50,7 @@ fn a_bin_that_came_by_or_holds_another_number_is_in_use() {
 #[test]
 fn the_owner_looks_once_in_a_while() {
     with_cache(0, |_, _, cache| {
+        assert!(!cache.is_look_due(500, 500), "not at the first call");
         assert!(cache.is_look_due(1000, 500));
         assert!(!cache.is_look_due(1000, 500) && !cache.is_look_due(1499, 500));
         assert!(cache.is_look_due(1500, 500));
