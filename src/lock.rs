@@ -17,9 +17,6 @@ use crate::sync::{AtomicU32, Backoff, futex};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
-/// How often a waiting thread looks before it sleeps, at growing intervals: for some 20 to 50
-/// microseconds, which is longer than anybody at work holds a lock, but for a reclaim.
-const SPINS: usize = if cfg!(loom) { 1 } else { 40 };
 
 /// Held, and somebody may be asleep on the word.
 const HELD_AND_AWAITED: u32 = 2;
@@ -52,13 +49,26 @@ pub(crate) mod rank {
     pub(crate) const REGION: u8 = 90;
 }
 
+/// How often a waiting thread looks before it sleeps, at growing intervals: for some 20 to 50
+/// microseconds, which is longer than anybody at work holds a lock.
+///
+/// But for the list of caches: who has it for longer than a moment reclaims, and is not waited for
+/// awake.
+const fn spins(rank: u8) -> usize {
+    match rank {
+        _ if cfg!(loom) => 1,
+        rank::CACHE_REGISTRY => 8,
+        _ => 40,
+    }
+}
+
 /// A mutual exclusion lock in one word that sleeps in the kernel.
 #[derive(Debug)]
-pub(crate) struct RawFutexMutex(AtomicU32);
+pub(crate) struct RawFutexMutex<const RANK: u8>(AtomicU32);
 
 // SAFETY: the word goes from FREE to HELD or HELD_AND_AWAITED for one thread at a time by an
 // atomic exchange, and back only in `unlock`, whose caller holds the lock.
-unsafe impl RawMutex for RawFutexMutex {
+unsafe impl<const RANK: u8> RawMutex for RawFutexMutex<RANK> {
     #[allow(clippy::declare_interior_mutable_const, reason = "lock_api asks for this constant")]
     const INIT: Self = RawFutexMutex(AtomicU32::new(FREE));
     type GuardMarker = GuardNoSend;
@@ -85,13 +95,13 @@ unsafe impl RawMutex for RawFutexMutex {
     }
 }
 
-impl RawFutexMutex {
+impl<const RANK: u8> RawFutexMutex<RANK> {
     #[cold]
     fn lock_slow(&self) {
         let backoff = Backoff::new();
         // Never by giving up the processor: where a thousand threads wait for it, this one would be
         // away for long, and with it the outer locks that it holds.
-        for _ in 0..SPINS {
+        for _ in 0..spins(RANK) {
             if self.0.load(Ordering::Relaxed) == FREE && self.try_lock() {
                 return;
             }
@@ -107,12 +117,12 @@ impl RawFutexMutex {
 
 /// A lock of rank `RANK` around a `T`.
 #[derive(Debug)]
-pub(crate) struct Mutex<const RANK: u8, T>(lock_api::Mutex<RawFutexMutex, T>);
+pub(crate) struct Mutex<const RANK: u8, T>(lock_api::Mutex<RawFutexMutex<RANK>, T>);
 
 /// Access to what a [`Mutex`] guards, until dropped.
-pub(crate) struct MutexGuard<'lock, T> {
+pub(crate) struct MutexGuard<'lock, const RANK: u8, T> {
     // Dropped in this order: the lock is released while its rank still counts as held.
-    inner: lock_api::MutexGuard<'lock, RawFutexMutex, T>,
+    inner: lock_api::MutexGuard<'lock, RawFutexMutex<RANK>, T>,
     _rank: HeldRank,
 }
 
@@ -123,21 +133,21 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
 
     /// Takes the lock, waiting for it if need be.
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, RANK, T> {
         let rank = HeldRank::take(RANK);
         MutexGuard { inner: self.0.lock(), _rank: rank }
     }
 
     /// Takes the lock if nobody has it.
     #[inline]
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, RANK, T>> {
         let inner = self.0.try_lock()?;
         Some(MutexGuard { inner, _rank: HeldRank::take(RANK) })
     }
 
     /// Takes the lock and tells whether it had to wait for it.
     #[inline]
-    pub(crate) fn lock_noting_contention(&self) -> (MutexGuard<'_, T>, bool) {
+    pub(crate) fn lock_noting_contention(&self) -> (MutexGuard<'_, RANK, T>, bool) {
         let rank = HeldRank::take(RANK);
         match self.0.try_lock() {
             Some(inner) => (MutexGuard { inner, _rank: rank }, false),
@@ -151,7 +161,7 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
     pub(crate) fn lock_two<'lock>(
         first: &'lock Self,
         second: &'lock Self,
-    ) -> (MutexGuard<'lock, T>, MutexGuard<'lock, T>) {
+    ) -> (MutexGuard<'lock, RANK, T>, MutexGuard<'lock, RANK, T>) {
         debug_assert!(!core::ptr::eq(first, second));
         if core::ptr::from_ref(first) < core::ptr::from_ref(second) {
             let one = first.lock();
@@ -192,18 +202,18 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
         unsafe { self.0.force_unlock() };
     }
 
-    fn lock_beside(&self) -> MutexGuard<'_, T> {
+    fn lock_beside(&self) -> MutexGuard<'_, RANK, T> {
         MutexGuard { inner: self.0.lock(), _rank: HeldRank::NONE }
     }
 }
 
-impl<T: core::fmt::Debug> core::fmt::Debug for MutexGuard<'_, T> {
+impl<const RANK: u8, T: core::fmt::Debug> core::fmt::Debug for MutexGuard<'_, RANK, T> {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         (**self).fmt(formatter)
     }
 }
 
-impl<T> Deref for MutexGuard<'_, T> {
+impl<const RANK: u8, T> Deref for MutexGuard<'_, RANK, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -211,7 +221,7 @@ impl<T> Deref for MutexGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for MutexGuard<'_, T> {
+impl<const RANK: u8, T> DerefMut for MutexGuard<'_, RANK, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner

@@ -108,7 +108,7 @@ pub(crate) enum Settling {
 }
 
 impl<S: PageSource> BinContext<'_, S> {
-    fn lock(&self) -> (MutexGuard<'_, BinState>, bool) {
+    fn lock(&self) -> (MutexGuard<'_, { rank::BIN }, BinState>, bool) {
         let (mut state, contended) = self.bin.lock_noting_contention();
         state.counts.lock_acquisitions += 1;
         state.counts.lock_contentions += u64::from(contended);

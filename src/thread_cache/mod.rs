@@ -87,7 +87,7 @@ const _: () = assert!(size_of::<ThreadCache>() <= 2048);
 #[derive(Debug)]
 pub(crate) struct LockedCache<'cache> {
     cache: &'cache ThreadCache,
-    pub(crate) state: MutexGuard<'cache, CacheState>,
+    pub(crate) state: MutexGuard<'cache, { rank::THREAD_CACHE }, CacheState>,
 }
 
 /// Where magazines come from and go.

@@ -55,7 +55,7 @@ impl CacheRegistry {
     }
 
     /// Keeps caches from coming and going while the answer lives.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, CacheLists> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, { rank::CACHE_REGISTRY }, CacheLists> {
         self.lists.lock()
     }
 }
