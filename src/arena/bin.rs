@@ -221,7 +221,7 @@ impl<S: PageSource> BinContext<'_, S> {
     pub(crate) fn drain_depot(&self, into: &mut [*mut u8]) -> usize {
         let (mut state, _) = self.lock();
         let count = state.depot.take(self.class, into, &self.depot_supply());
-        state.depot.release(self.class, self.budget);
+        state.depot.release(self.class, &self.depot_supply());
         count
     }
 

@@ -32,6 +32,9 @@ const GROWN_BLOCKS_MAX: usize = 1 << 14;
 pub(super) struct Depot {
     /// The chunk that holds the top, if there are any blocks.
     top: Option<NonNull<Chunk>>,
+    /// The chunk that was emptied last, kept for the next to be filled: a depot is at the edge of a
+    /// chunk as often as not, and records are had under a lock that all bins share.
+    spare: Option<NonNull<Chunk>>,
     /// Blocks in the top chunk; those below it are full.
     top_len: u32,
     len: u32,
@@ -122,16 +125,14 @@ impl Depot {
         count
     }
 
-    /// Gives the top chunk, which is empty, back; the one below is full.
+    /// Takes the top chunk, which is empty, off; the one below is full.
     fn drop_top<S: PageSource>(&mut self, class: SizeClass, supply: &DepotSupply<'_, S>) {
         let Some(top) = self.top else { return };
-        // SAFETY: a chunk of the stack is an initialised record, taken in `push_chunk` with this
-        // size, and nobody else's.
-        unsafe {
-            self.top = top.as_ref().below;
-            supply.metadata.give(supply.source, top.cast(), chunk_bytes(class));
-        }
+        // SAFETY: a chunk of the stack is an initialised record.
+        self.top = unsafe { top.as_ref() }.below;
         self.top_len = if self.top.is_some() { chunk_blocks(class) as u32 } else { 0 };
+        let before = self.spare.replace(top);
+        give_chunk(before, class, supply);
     }
 
     /// Lets the depot hold twice as much, as far as the budget lends.
@@ -204,10 +205,8 @@ impl Depot {
     }
 
     fn push_chunk<S: PageSource>(&mut self, class: SizeClass, supply: &DepotSupply<'_, S>) -> bool {
-        let Some(record) = supply.metadata.take(supply.source, chunk_bytes(class)) else {
-            return false;
-        };
-        let chunk = record.cast::<Chunk>();
+        let new = || Some(supply.metadata.take(supply.source, chunk_bytes(class))?.cast());
+        let Some(chunk) = self.spare.take().or_else(new) else { return false };
         // SAFETY: the record has at least this size, is aligned, and nobody else's.
         unsafe { chunk.write(Chunk { below: self.top }) };
         self.top = Some(chunk);
@@ -266,11 +265,12 @@ impl Depot {
         budget.return_bytes_of_depot(blocks * class.block_bytes());
     }
 
-    /// Gives what an empty depot had borrowed back.
-    pub(super) fn release(&mut self, class: SizeClass, budget: &CacheBudget) {
+    /// Gives what an empty depot has and had borrowed back.
+    pub(super) fn release<S: PageSource>(&mut self, class: SizeClass, supply: &DepotSupply<'_, S>) {
         if self.len == 0 {
             (self.was_full, self.high_water) = (false, 0);
-            self.return_extra(class, self.extra as usize, budget);
+            self.return_extra(class, self.extra as usize, supply.budget);
+            give_chunk(self.spare.take(), class, supply);
         }
     }
 
@@ -284,6 +284,18 @@ impl Depot {
         let room = capacity(class) + self.extra as usize;
         ensure!(self.high_water as usize <= room, "a depot's capacity");
         ensure!(self.top.is_none() || self.top_len > 0, "a depot's top chunk holds something");
+    }
+}
+
+/// Gives a chunk that is on no stack any more back.
+fn give_chunk<S: PageSource>(
+    chunk: Option<NonNull<Chunk>>,
+    class: SizeClass,
+    supply: &DepotSupply<'_, S>,
+) {
+    if let Some(chunk) = chunk {
+        // SAFETY: taken in `push_chunk` with this size, and nobody else's.
+        unsafe { supply.metadata.give(supply.source, chunk.cast(), chunk_bytes(class)) };
     }
 }
 

@@ -107,6 +107,24 @@ fn a_drained_depot_gives_its_storage_back() {
     assert_eq!(world.metadata.resident_bytes(), before_bytes);
 }
 
+#[test]
+fn a_depot_at_the_edge_of_a_chunk_takes_no_storage_anew() {
+    let world = World::with_open(1);
+    let class = class_of(64);
+    let blocks = world.take(0, class, 2);
+    assert!(world.bin(0, class).stock(&blocks, never));
+    world.take(0, class, 2);
+    // Empty now, and without a source for another chunk.
+    world.source().set_calls_left(0);
+    world.metadata.release_empty(world.page_heap.source());
+    for _ in 0..3 {
+        assert!(world.bin(0, class).stock(&blocks, never));
+        world.check();
+        assert_eq!(world.take(0, class, 2).len(), 2);
+    }
+    world.source().set_calls_left(usize::MAX);
+}
+
 /// Stocks `blocks` in batches, as far as there is room; answers how many.
 fn stock_what_fits(world: &World, class: SizeClass, blocks: &[*mut u8]) -> usize {
     let bin = world.bin(0, class);
