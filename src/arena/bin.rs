@@ -311,8 +311,12 @@ impl BinState {
     /// Whether so much of the slabs is free that blocks should go back to them.
     ///
     /// What a depot hands out again may lie anywhere, while a refill from the slabs fills the fullest
-    /// and lets the sparse ones come to be empty.
+    /// and lets the sparse ones come to be empty. Not where slabs are sealed: no refill takes what is
+    /// free in those, so it says nothing of the others.
     fn is_sparse(&self, class: SizeClass) -> bool {
+        if self.slabs.has_sealed() {
+            return false;
+        }
         let shape = class.shape();
         let blocks = self.counts.slabs * shape.capacity as usize;
         let free_blocks = blocks - self.counts.taken_blocks;

@@ -123,6 +123,10 @@ impl SlabLists {
         self.on(0..FULL).chain(self.on(SEALED..LISTS))
     }
 
+    pub(super) fn has_sealed(&self) -> bool {
+        self.occupied & (1 << SEALED) != 0
+    }
+
     pub(super) fn sealed(&self) -> impl Iterator<Item = Slab> + '_ {
         self.on(SEALED..LISTS)
     }

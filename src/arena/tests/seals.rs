@@ -74,6 +74,21 @@ fn a_depot_takes_no_block_of_a_sealed_slab_and_others_as_before() {
 }
 
 #[test]
+fn what_is_free_in_sealed_slabs_does_not_keep_blocks_from_the_depot() {
+    let world = World::with_open(1);
+    let class = class_of(512);
+    let blocks = world.take(0, class, 200 * 8);
+    world.bin(0, class).seal();
+    // One of each slab: a sixteenth of 800 KiB is less than 100.
+    let gone: Vec<_> = blocks.iter().copied().step_by(8).collect();
+    world.put_back(class, &gone);
+    let fresh = world.take(0, class, 4);
+    assert!(world.bin(0, class).stock(&fresh, super::never));
+    world.bin(0, class).thaw();
+    assert!(!world.bin(0, class).stock(&blocks[1..5], super::never), "which it does once thawed");
+}
+
+#[test]
 fn a_depot_takes_no_block_of_another_arenas_sealed_slab() {
     let world = World::with_open(2);
     let class = class_of(BLOCK_BYTES);
