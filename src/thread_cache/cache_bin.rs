@@ -8,7 +8,7 @@ use crate::size_class::{PerClass, SizeClass};
 use crate::sync::AtomicPtr;
 
 /// Bytes of blocks that a bin may hold at most, and the most and fewest blocks.
-const FULL_BYTES: usize = 64 * 1024;
+const FULL_BYTES: usize = 128 * 1024;
 const BLOCKS_MAX: usize = 256;
 const BLOCKS_MIN: usize = 2;
 
