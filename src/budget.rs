@@ -131,10 +131,15 @@ impl CacheBudget {
         self.divide();
     }
 
-    /// Whether the caller is the one to reclaim for the budget now: once in `pause`, at most.
+    /// Whether anybody may reclaim for the budget now: once in `pause`, at most.
+    pub(crate) fn is_time_to_reclaim(&self, now: u64, pause: u64) -> bool {
+        now >= self.reclaimed_at.load(Relaxed).saturating_add(pause)
+    }
+
+    /// Whether the caller is the one to do it.
     pub(crate) fn may_reclaim(&self, now: u64, pause: u64) -> bool {
         let last = self.reclaimed_at.load(Relaxed);
-        now >= last + pause
+        now >= last.saturating_add(pause)
             && self.reclaimed_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 

@@ -128,9 +128,23 @@ impl<S: PageSource> Allocator<S> {
         if let Some(began_at) = self.decay().end_period(now) {
             self.give_back_unused(began_at);
         }
-        let has_excess =
-            self.decay().period_milliseconds().is_some() && self.page_heap().take_excess();
-        if self.decay().is_time_to_balance(now) || has_excess {
+        if self.decay().is_time_to_balance(now) {
+            self.balance(now);
+        }
+        self.give_back_excess(now);
+    }
+
+    /// Gives back what is not to wait for the clock; no lock is held.
+    #[inline]
+    pub(crate) fn give_back_excess(&self, now: u64) {
+        if self.page_heap().has_excess() || self.decay().is_immediate() {
+            self.give_back_excess_slow(now);
+        }
+    }
+
+    #[cold]
+    fn give_back_excess_slow(&self, now: u64) {
+        if self.decay().period_milliseconds().is_some() && self.page_heap().take_excess() {
             self.balance(now);
         }
         if self.decay().is_immediate() {

@@ -59,6 +59,10 @@ impl<S: PageSource> Allocator<S> {
     /// A part of the budget at a time, and not at every call, so that threads who all want more
     /// than there is do not spend their time taking it from each other.
     pub(crate) fn reclaim_for_budget(&self, slot: &ThreadSlot, now: u64) {
+        // First of all, for where there is no budget every call comes here.
+        if !self.budget().is_time_to_reclaim(now, BUDGET_PAUSE_MILLISECONDS) {
+            return;
+        }
         let Some(own) = ThreadCache::of(slot) else { return };
         let share_bytes = self.budget().share_bytes();
         let has_share = |cache: &ThreadCache| {

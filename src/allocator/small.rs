@@ -40,10 +40,11 @@ impl<S: PageSource> Allocator<S> {
         block: NonNull<u8>,
     ) {
         let Some(cache) = self.cache_for(slot) else {
-            self.put_back(class, &mut [block.as_ptr()]);
+            self.put_back_one(class, block);
             return;
         };
         let now = clock::coarse_milliseconds();
+        let is_later = cache.used_at() != now;
         let mut locked = cache.open(slot, &self.caches, now);
         let mut has_budget = true;
         // SAFETY: the caller's promise; each attempt that answers false left the block alone.
@@ -54,13 +55,13 @@ impl<S: PageSource> Allocator<S> {
                     let half = cache.bin(class).capacity().div_ceil(2);
                     locked.flush(class, half, |blocks| self.flush(class, blocks));
                     if !locked.push(class, block) {
-                        self.put_back(class, &mut [block.as_ptr()]);
+                        self.put_back_one(class, block);
                     }
                 }
             }
         }
         drop(locked);
-        self.after_slow_path(slot, now, has_budget);
+        self.pay_dues(slot, Call { now, is_later, has_budget });
     }
 
     /// The calling thread's cache, made if the thread is new; `None` for one that goes without.
@@ -121,13 +122,20 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// What is owed from time to time, paid by whoever comes by; no lock is held.
-    fn after_slow_path(&self, slot: &ThreadSlot, now: u64, has_budget: bool) {
-        if !has_budget {
-            self.reclaim_for_budget(slot, now);
+    #[inline]
+    fn pay_dues(&self, slot: &ThreadSlot, call: Call) {
+        if !call.has_budget {
+            self.reclaim_for_budget(slot, call.now);
         }
         self.answer_soft_limit(slot);
-        self.give_up_stale(slot, now);
-        self.tick(now);
+        // The clock moves in steps of some milliseconds, in which a thread may come by thousands of
+        // times.
+        if call.is_later {
+            self.give_up_stale(slot, call.now);
+            self.tick(call.now);
+        } else {
+            self.give_back_excess(call.now);
+        }
     }
 
     /// Puts what lies unused in the caller's cache back into the slabs, once in a period of decay.
@@ -163,6 +171,7 @@ impl<S: PageSource> Allocator<S> {
         self.follow_policy(slot, cache);
         loop {
             let now = clock::coarse_milliseconds();
+            let is_later = cache.used_at() != now;
             let mut locked = cache.open(slot, &self.caches, now);
             if let Some(block) = locked.pop(class) {
                 return Some(block);
@@ -172,7 +181,7 @@ impl<S: PageSource> Allocator<S> {
             drop(locked);
             match refilled {
                 Ok(block) => {
-                    self.after_slow_path(slot, now, has_budget);
+                    self.pay_dues(slot, Call { now, is_later, has_budget });
                     return block;
                 }
                 Err(ArenaClosed) => self.change_arena(slot, cache, || self.assign_arena()),
@@ -259,6 +268,23 @@ impl<S: PageSource> Allocator<S> {
         }
     }
 
+    /// Puts one block back into its slab.
+    fn put_back_one(&self, class: SizeClass, block: NonNull<u8>) {
+        loop {
+            let lookup = |block| self.slab_of(block, class);
+            let outcome = lookup(block.as_ptr()).and_then(|slab| {
+                let bin = self.bin(slab.arena(), class).ok_or(Misuse::NotASlab)?;
+                bin.put_back_one(block, lookup)
+            });
+            match outcome {
+                Ok(true) => return,
+                // The arena closed between the look and the lock; the next look finds the new one.
+                Ok(false) => {}
+                Err(misuse) => abort_over(misuse, block.as_ptr(), class.block_bytes()),
+            }
+        }
+    }
+
     /// Puts blocks of one class back into their slabs, arena by arena.
     pub(crate) fn put_back(&self, class: SizeClass, blocks: &mut [*mut u8]) {
         let mut rest = blocks;
@@ -335,6 +361,17 @@ impl<S: PageSource> Allocator<S> {
             arena.leave();
         }
     }
+}
+
+/// A call of the slow path, as what is owed after it depends on it.
+#[derive(Clone, Copy)]
+struct Call {
+    /// The time by the coarse clock, in milliseconds.
+    now: u64,
+    /// Whether the thread's last call was at another time.
+    is_later: bool,
+    /// Whether the bin had what it asked of the budget.
+    has_budget: bool,
 }
 
 /// The arena was closed by a lower cap.

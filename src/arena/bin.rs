@@ -8,6 +8,8 @@
 //!        └─ no room: each block to its slab; emptied slabs to the page heap
 //! ```
 
+use core::ptr::NonNull;
+
 use crossbeam_utils::CachePadded;
 
 use super::depot::{Depot, DepotSupply};
@@ -203,6 +205,29 @@ impl<S: PageSource> BinContext<'_, S> {
             self.page_heap.free_many(&emptied[..emptied_count]);
         }
         Ok(&mut blocks[..others])
+    }
+
+    /// Puts one block back into its slab; `false` where that belongs to another bin by now.
+    pub(crate) fn put_back_one(
+        &self,
+        block: NonNull<u8>,
+        lookup: impl Fn(*mut u8) -> Result<Slab, Misuse>,
+    ) -> Result<bool, Misuse> {
+        let (mut state, _) = self.lock();
+        // Under the lock, so that a block freed twice at once is seen for what it is.
+        let slab = lookup(block.as_ptr())?;
+        if slab.arena() != self.arena {
+            return Ok(false);
+        }
+        state.counts.flushes += 1;
+        let outcome = state.put(self.class.shape(), slab, &[block.as_ptr()]);
+        let (_, is_emptied) = outcome.map_err(|(misuse, _)| misuse)?;
+        self.tell_retouched(&mut state);
+        if is_emptied {
+            // Under the bin's lock, as in `put_back`.
+            self.page_heap.free(slab.span());
+        }
+        Ok(true)
     }
 
     fn tell_retouched(&self, state: &mut BinState) {

@@ -228,10 +228,15 @@ impl<S: PageSource> PageHeap<S> {
         }
     }
 
-    /// Whether so many pages are dirty that some should go back now, and the caller is the one to
-    /// see to it.
+    /// Whether so many pages are dirty that some should go back now.
+    #[inline]
+    pub(crate) fn has_excess(&self) -> bool {
+        self.has_excess.load(Relaxed)
+    }
+
+    /// The same, and whether the caller is the one to see to it.
     pub(crate) fn take_excess(&self) -> bool {
-        self.has_excess.load(Relaxed) && self.has_excess.swap(false, Relaxed)
+        self.has_excess() && self.has_excess.swap(false, Relaxed)
     }
 
     /// Frees the spans of a list under one lock.

@@ -80,6 +80,22 @@ fn blocks_of_other_arenas_are_left_with_the_caller() {
 }
 
 #[test]
+fn one_block_goes_back_to_its_own_arenas_bin_alone_and_the_last_frees_the_slab() {
+    let world = World::with_open(2);
+    let class = class_of(BLOCK_BYTES);
+    let alone = |blocks: &[*mut u8]| core::ptr::NonNull::new(blocks[0]).unwrap();
+    let (own, foreign) = (world.take(0, class, 1), world.take(1, class, 1));
+    let lookup = |block| world.slab_of(block, class);
+    assert_eq!(world.bin(0, class).put_back_one(alone(&foreign), lookup), Ok(false));
+    assert_eq!(world.bin(0, class).put_back_one(alone(&own), lookup), Ok(true));
+    world.check();
+    assert_eq!((world.counts(0, class).slabs, world.counts(1, class).slabs), (0, 1));
+    assert_eq!(world.active_bytes(), PAGE_BYTES);
+    assert_eq!(world.bin(1, class).put_back_one(alone(&foreign), lookup), Ok(true));
+    assert_eq!(world.active_bytes(), 0);
+}
+
+#[test]
 fn a_block_put_back_wrongly_is_named_and_changes_nothing() {
     let world = World::with_open(1);
     let class = class_of(BLOCK_BYTES);
@@ -96,6 +112,8 @@ fn a_block_put_back_wrongly_is_named_and_changes_nothing() {
         let mut given = [block];
         let outcome = world.bin(0, class).put_back(&mut given, lookup);
         assert_eq!(outcome, Err((misuse, block)));
+        let alone = core::ptr::NonNull::new(block).unwrap();
+        assert_eq!(world.bin(0, class).put_back_one(alone, lookup), Err(misuse));
         world.check();
     }
     assert_eq!(world.counts(0, class).taken_blocks, 2);
