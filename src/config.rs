@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::fmt;
 
 use crate::arena::ARENAS_MAX;
-use crate::arena::policy::{ArenaPolicy, OnContention, PerCpu, PerThread};
+use crate::arena::policy::{ArenaPolicy, OnContention, PerCpu};
 use crate::decay::DEFAULT_DECAY_MILLISECONDS;
 use crate::limits::Limit;
 use crate::os::{cpus, environment};
@@ -95,7 +95,7 @@ impl Config {
         self
     }
 
-    /// Which arena a thread uses: [`PerThread`], [`OnContention`], [`PerCpu`], or one's own.
+    /// Which arena a thread uses: [`PerThread`](crate::PerThread), [`OnContention`], [`PerCpu`], or one's own.
     pub const fn arena_policy(mut self, policy: &'static dyn ArenaPolicy) -> Self {
         self.policy = Some(policy);
         self
@@ -152,7 +152,8 @@ impl Config {
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) arena_max: usize,
-    pub(crate) policy: &'static dyn ArenaPolicy,
+    /// `None` for the default one, which is not asked at each refill.
+    pub(crate) policy: Option<&'static dyn ArenaPolicy>,
     /// `None` for a part of resident memory.
     pub(crate) cache_budget_bytes: Option<usize>,
     pub(crate) decay_milliseconds: i64,
@@ -231,22 +232,22 @@ fn read_limit(config: &Config, limit: Limit, name: &CStr) -> Option<usize> {
     .or(fallback)
 }
 
-fn read_policy(config: &Config) -> &'static dyn ArenaPolicy {
-    let fallback = config.policy.unwrap_or(&PerThread);
-    environment::read_or_warn(
+fn read_policy(config: &Config) -> Option<&'static dyn ArenaPolicy> {
+    let named = environment::read_or_warn(
         c"CAPMALLOC_ARENA_POLICY",
         policy_named,
         "per-thread, on-contention or per-cpu",
         if config.policy.is_some() { &"the program's own choice" } else { &"per-thread" },
-    )
-    .unwrap_or(fallback)
+    );
+    named.unwrap_or(config.policy)
 }
 
-fn policy_named(name: &[u8]) -> Option<&'static dyn ArenaPolicy> {
+/// The policy that a word stands for; within, `None` for the default one.
+fn policy_named(name: &[u8]) -> Option<Option<&'static dyn ArenaPolicy>> {
     match name {
-        b"per-thread" => Some(&PerThread),
-        b"on-contention" => Some(&OnContention),
-        b"per-cpu" => Some(&PerCpu),
+        b"per-thread" => Some(None),
+        b"on-contention" => Some(Some(&OnContention)),
+        b"per-cpu" => Some(Some(&PerCpu)),
         _ => None,
     }
 }
@@ -296,8 +297,9 @@ mod tests {
 
     #[test]
     fn policies_are_found_by_name() {
-        assert!(policy_named(b"per-cpu").is_some());
-        assert!(policy_named(b"on-contention").is_some());
+        assert!(policy_named(b"per-cpu").is_some_and(|policy| policy.is_some()));
+        assert!(policy_named(b"on-contention").is_some_and(|policy| policy.is_some()));
+        assert!(policy_named(b"per-thread").is_some_and(|policy| policy.is_none()));
         assert!(policy_named(b"Per-Thread").is_none());
     }
 

@@ -298,7 +298,9 @@ fn start(config: &Config) {
     let settings = Settings::read(config);
     HEAP.arenas().set_first_cap(settings.arena_max);
     HEAP.budget().set_limit_bytes(settings.cache_budget_bytes);
-    HEAP.set_policy(settings.policy);
+    if let Some(policy) = settings.policy {
+        HEAP.set_policy(policy);
+    }
     HEAP.decay().set_milliseconds(settings.decay_milliseconds);
     if settings.background {
         BACKGROUND.want();
