@@ -73,7 +73,7 @@ impl<S: PageSource> Allocator<S> {
             unsafe {
                 ThreadCache::free_ownerless(orphan, &self.magazines(), |locked| {
                     self.drain(locked);
-                    self.leave(locked.state.arena);
+                    self.leave(locked.arena());
                 });
             }
         }

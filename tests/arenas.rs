@@ -69,6 +69,31 @@ fn threads_beyond_the_cap_share_the_arenas_evenly() {
     });
 }
 
+/// Lets the calling thread, and those that it starts, run on one of its processors; answers which.
+fn stay_on_one_processor() -> usize {
+    // SAFETY: the set is written before it is read, and each call gets its size.
+    unsafe {
+        let processor = usize::try_from(libc::sched_getcpu()).unwrap();
+        let mut set: libc::cpu_set_t = core::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
+        processor
+    }
+}
+
+#[test]
+fn threads_of_a_crowded_arena_use_their_processors_until_it_is_no_crowd() {
+    in_child(&[("CAPMALLOC_ARENA_MAX", "2")], || {
+        let here = stay_on_one_processor() % 2;
+        let workers = workers(80 - OWN_THREADS);
+        workers.iter().for_each(|worker| worker.run(refill));
+        let stats = all_are_counted(80);
+        assert_eq!(threads_by_arena(&stats)[1 - here], 32, "{stats}");
+        workers.into_iter().for_each(Worker::end);
+        all_are_counted(OWN_THREADS);
+    });
+}
+
 #[test]
 fn each_thread_has_an_arena_of_its_own_below_the_cap() {
     in_child(&[("CAPMALLOC_ARENA_MAX", "100")], || {

@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Allocator, abort_over};
+use super::{Allocator, PolicyRef, abort_over};
+use crate::arena::policy::PerThread;
 use crate::arena::{BinContext, Refill};
 use crate::os::clock;
 use crate::page_source::PageSource;
@@ -97,7 +98,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn detach(&self, slot: &ThreadSlot) {
         slot.set_state(ThreadState::Uncached);
         let Some(cache) = ThreadCache::of(slot) else { return };
-        let arena = cache.lock().state.arena;
+        let arena = cache.arena();
         if !ThreadCache::park(slot, &self.caches) {
             // To depots as far as they have room, for the next thread like this one.
             let mut locked = cache.lock();
@@ -210,7 +211,7 @@ impl<S: PageSource> Allocator<S> {
         locked: &mut LockedCache<'_>,
         class: SizeClass,
     ) -> Result<Option<NonNull<u8>>, ArenaClosed> {
-        let Some(context) = self.bin(locked.state.arena, class) else { return Ok(None) };
+        let Some(context) = self.bin(cache.arena(), class) else { return Ok(None) };
         if cache.bin(class).capacity() == 0 {
             return self.take_one(&context);
         }
@@ -319,15 +320,17 @@ impl<S: PageSource> Allocator<S> {
 
     /// Asks the policy whether the thread should refill elsewhere, and moves it there.
     ///
-    /// The default one never says so, and is not asked: a closed arena is found at the refill.
+    /// The default one has nothing to say unless the thread's arena is crowded, and is asked only
+    /// then; a closed arena is found at the refill.
     fn follow_policy(&self, slot: &ThreadSlot, cache: &ThreadCache) {
-        let Some(policy) = self.policy_set() else { return };
+        let (policy, contended) = match self.policy_set() {
+            Some(policy) => (policy, cache.lock().state.contended),
+            None if self.arenas.is_crowded(cache.arena()) => (&PerThread as PolicyRef, false),
+            None => return,
+        };
         self.change_arena(slot, cache, || {
-            let (arena, contended) = {
-                let locked = cache.lock();
-                (locked.state.arena, locked.state.contended)
-            };
-            self.arenas.reassign(policy, arena, contended, &self.metadata, &self.page_heap)
+            let (metadata, page_heap) = (&self.metadata, &self.page_heap);
+            self.arenas.reassign(policy, cache.arena(), contended, metadata, page_heap)
         });
     }
 
@@ -343,10 +346,11 @@ impl<S: PageSource> Allocator<S> {
         slot.set_state(before);
         let Some(arena) = choice else { return };
         self.join(arena);
-        let mut locked = cache.lock();
-        let left = core::mem::replace(&mut locked.state.arena, arena);
-        locked.state.contended = false;
-        drop(locked);
+        let left = {
+            let mut locked = cache.lock();
+            locked.state.contended = false;
+            cache.set_arena(arena)
+        };
         self.leave(left);
     }
 

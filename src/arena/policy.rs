@@ -84,12 +84,31 @@ pub trait ArenaPolicy: Sync {
 
 /// A new arena for each thread until the cap, then the one with the fewest threads; glibc's rule,
 /// and the default.
+///
+/// A thread that shares its arena with more than 32 others has none of its own in any sense. It
+/// goes by [`PerCpu`] then, so that threads which run at the same time are not in each other's way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerThread;
+
+/// Threads of one arena above which each uses that of its processor.
+const CROWD: usize = 32;
+
+/// Whether so many threads use an arena that each is better off with that of its processor.
+#[inline]
+pub(crate) fn is_crowd(threads: usize) -> bool {
+    threads > CROWD
+}
 
 impl ArenaPolicy for PerThread {
     fn assign(&self, arenas: &ArenaView<'_>) -> usize {
         if arenas.open() < arenas.cap() { arenas.open() } else { arenas.least_used() }
+    }
+
+    fn reassign(&self, arenas: &ArenaView<'_>, current: usize, contended: bool) -> Option<usize> {
+        if !is_crowd(arenas.threads(current)) {
+            return None;
+        }
+        PerCpu.reassign(arenas, current, contended)
     }
 }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use super::bin::BinContext;
-use super::policy::{ArenaPolicy, ArenaView};
+use super::policy::{ArenaPolicy, ArenaView, is_crowd};
 use super::{Arena, ArenaPtr};
 use crate::budget::CacheBudget;
 use crate::hooks::Event;
@@ -116,6 +116,12 @@ impl Arenas {
         let (choice, open) =
             self.with_view(|view| (policy.reassign(view, current, contended), view.open));
         self.resolve(choice?, open, metadata, page_heap).filter(|&choice| choice != current)
+    }
+
+    /// Whether an arena has so many threads that the default policy would spread them anew.
+    #[inline]
+    pub(crate) fn is_crowded(&self, index: usize) -> bool {
+        self.get(index).is_some_and(|arena| is_crowd(arena.threads())) && self.cap() > 1
     }
 
     /// The first arena, opened if there is none.

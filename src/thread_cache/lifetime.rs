@@ -51,7 +51,7 @@ impl ThreadCache {
     /// Makes the cache this slot's, or nobody's.
     pub(super) fn set_owner(&self, slot: Option<&ThreadSlot>, arena: usize) {
         let mut state = self.owned.lock();
-        state.arena = arena;
+        self.set_arena(arena);
         state.contended = false;
         let slot = slot.map_or(core::ptr::null_mut(), |slot| core::ptr::from_ref(slot).cast_mut());
         self.slot.store(slot, Relaxed);

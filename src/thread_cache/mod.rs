@@ -56,6 +56,8 @@ pub(crate) struct ThreadCache {
     slot: AtomicPtr<ThreadSlot>,
     /// Whether the cache was reclaimed and its owner has not come back: see [`registry`].
     is_cold: AtomicBool,
+    /// The arena that the owner refills from; changed by the owner, or where there is none.
+    arena: AtomicUsize,
     /// When the owner last came by the slow path, in milliseconds of the coarse clock.
     used_at: AtomicU64,
     /// When the owner last looked for what it does not use.
@@ -69,8 +71,6 @@ pub(crate) struct ThreadCache {
 /// What a cache's lock guards, besides the bins.
 #[derive(Debug)]
 pub(crate) struct CacheState {
-    /// The arena that this thread refills from.
-    pub(crate) arena: usize,
     /// Whether the last refill found its lock taken.
     pub(crate) contended: bool,
     /// How the bins share what the cache borrowed.
@@ -104,7 +104,6 @@ impl ThreadCache {
             bins: [const { CacheBin::new() }; CLASS_COUNT],
             large: CacheBin::new(),
             owned: Mutex::new(CacheState {
-                arena: 0,
                 contended: false,
                 shares: sharing::Shares::new(),
                 last_look: stale::LastLook::new(),
@@ -113,11 +112,22 @@ impl ThreadCache {
             previous: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicPtr::new(core::ptr::null_mut()),
             is_cold: AtomicBool::new(false),
+            arena: AtomicUsize::new(0),
             used_at: AtomicU64::new(0),
             looked_at: AtomicU64::new(0),
             borrowed_bytes: AtomicUsize::new(0),
             large_bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// The arena that the owner refills from. Relaxed: arenas are found by their index, in `Arenas`.
+    pub(crate) fn arena(&self) -> usize {
+        self.arena.load(Relaxed)
+    }
+
+    /// Lets the owner, who is the caller, refill from `arena`; answers from which it did.
+    pub(crate) fn set_arena(&self, arena: usize) -> usize {
+        self.arena.swap(arena, Relaxed)
     }
 
     /// When the owner last came by the slow path. Relaxed: an age to choose by.
@@ -216,6 +226,10 @@ impl ThreadCache {
 }
 
 impl<'cache> LockedCache<'cache> {
+    pub(crate) fn arena(&self) -> usize {
+        self.cache.arena()
+    }
+
     /// Lets the owner's fast path use the cache; called by the owner.
     pub(crate) fn show(&self, slot: &ThreadSlot) {
         slot.show(NonNull::from_ref(self.cache));

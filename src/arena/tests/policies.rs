@@ -45,6 +45,18 @@ fn per_thread_opens_an_arena_for_each_until_the_cap_and_then_fills_the_emptiest(
 }
 
 #[test]
+fn per_thread_goes_by_processor_where_an_arena_is_crowded() {
+    let by_processor =
+        |current| with_view(2, &[33, 32], |view| PerCpu.reassign(view, current, true));
+    let by_thread =
+        |current| with_view(2, &[33, 32], |view| PerThread.reassign(view, current, true));
+    assert_eq!(by_thread(1), None, "32 are no crowd");
+    // The test's thread may change its processor between two looks.
+    assert!((0..100).any(|_| by_thread(0) == by_processor(0)));
+    assert_eq!(with_view(1, &[500], |view| PerThread.reassign(view, 0, true)), None);
+}
+
+#[test]
 fn on_contention_opens_another_arena_only_for_a_lock_found_taken() {
     assert_eq!(with_view(3, &[], |view| OnContention.assign(view)), 0);
     assert_eq!(with_view(3, &[5], |view| OnContention.assign(view)), 0);
