@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Barrier};
 
 use capmalloc::{CapMalloc, Limit, Stats};
 use common::address_space;
@@ -328,10 +329,10 @@ fn a_soft_limit_refuses_nothing_and_trims_once_each_time_it_is_passed() {
     });
 }
 
-/// Allocates until refused, checks and frees half, and so on, beside others who do the same.
-fn swing(seed: u8) {
+/// Allocates until refused or the list is full, checks and frees all, and so on, beside others who do
+/// the same.
+fn swing(seed: u8, mut blocks: Vec<Box<[u8]>>) {
     for round in 0..6 {
-        let mut blocks: Vec<Box<[u8]>> = Vec::with_capacity(4000);
         let size = SIZES[(seed as usize + round) % 4];
         while blocks.len() < blocks.capacity() {
             let mut block: Vec<u8> = Vec::new();
@@ -343,18 +344,28 @@ fn swing(seed: u8) {
         }
         let is_whole = |block: &[u8]| block.iter().all(|byte| *byte == seed);
         assert!(blocks.iter().all(|block| is_whole(block)), "a block was overwritten");
+        blocks.clear();
     }
 }
 
 #[test]
 fn threads_that_meet_the_limits_together_are_refused_and_lose_nothing() {
     under_limits_of_our_own(|| {
-        // The threads' lists have room first: what is refused is blocks.
         let before = capmalloc::stats();
+        // The threads are there and their lists have room first: what is refused is blocks.
+        let start = Arc::new(Barrier::new(8 + 1));
+        let swing_later = |seed| {
+            let (start, blocks) = (Arc::clone(&start), Vec::with_capacity(4000));
+            std::thread::spawn(move || {
+                start.wait();
+                swing(seed, blocks);
+            })
+        };
+        let threads: Vec<_> = (1..=8).map(swing_later).collect();
         capmalloc::set_limit(Limit::ResidentHard, Some(before.resident_bytes + 40 * MIB));
         capmalloc::set_limit(Limit::AddressSpace, Some(before.mapped_bytes + 80 * MIB));
         capmalloc::set_limit(Limit::ResidentSoft, Some(before.resident_bytes + 30 * MIB));
-        let threads: Vec<_> = (1..=8).map(|seed| std::thread::spawn(move || swing(seed))).collect();
+        start.wait();
         threads.into_iter().for_each(|thread| thread.join().expect("no byte is lost"));
         let stats = capmalloc::stats();
         assert!(stats.hard_limit_refusals > 0 && stats.soft_limit_trims > 0, "{stats}");
