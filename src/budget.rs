@@ -139,7 +139,7 @@ impl CacheBudget {
     /// Whether the caller is the one to do it.
     pub(crate) fn may_reclaim(&self, now: u64, pause: u64) -> bool {
         let last = self.reclaimed_at.load(Relaxed);
-        now >= last.saturating_add(pause)
+        self.is_time_to_reclaim(now, pause)
             && self.reclaimed_at.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 

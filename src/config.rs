@@ -95,7 +95,8 @@ impl Config {
         self
     }
 
-    /// Which arena a thread uses: [`PerThread`](crate::PerThread), [`OnContention`], [`PerCpu`], or one's own.
+    /// Which arena a thread uses: [`PerThread`](crate::PerThread), [`OnContention`], [`PerCpu`], or
+    /// one's own.
     pub const fn arena_policy(mut self, policy: &'static dyn ArenaPolicy) -> Self {
         self.policy = Some(policy);
         self

@@ -284,6 +284,8 @@ impl Depot {
         let room = capacity(class) + self.extra as usize;
         ensure!(self.high_water as usize <= room, "a depot's capacity");
         ensure!(self.top.is_none() || self.top_len > 0, "a depot's top chunk holds something");
+        let is_apart = self.spare.is_none() || self.spare != self.top;
+        ensure!(is_apart, "a depot's spare chunk is not its top one");
     }
 }
 
