@@ -43,6 +43,8 @@ fn a_small_program_stays_small() {
         with += resident(preloaded(&program, &[]));
     }
     let (without, with) = (without / RUNS, with / RUNS);
-    println!("{with} KiB, and {without} without the library");
-    assert!(with <= without + MORE_KIB_MAX, "{with} KiB, and {without} without the library");
+    let seen = format!("{with} KiB, and {without} without the library");
+    println!("{seen}");
+    // A function that is run from `.text.seldom` costs 64 KiB.
+    assert!(with <= without + MORE_KIB_MAX, "{seen}; see preload/measure/seldom.sh");
 }
