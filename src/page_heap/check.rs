@@ -3,7 +3,8 @@
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::fence;
 
-use super::{FreeSpans, PageHeap};
+use super::PageHeap;
+use super::free_spans::FreeSpans;
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_PAGES, SegmentPtr};
 use crate::span::SpanKind;

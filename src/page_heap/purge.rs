@@ -2,7 +2,8 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{FreeSpans, PageHeap, set_ends};
+use super::PageHeap;
+use super::free_spans::{FreeSpans, set_ends};
 use crate::hooks::Event;
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};

@@ -1,6 +1,7 @@
 //! Runs of free pages across dirty and retained neighbours, the last resort before a new segment.
 
-use super::{FreeSpans, Taken, set_ends};
+use super::Taken;
+use super::free_spans::{FreeSpans, set_ends};
 use crate::segment::SegmentPtr;
 use crate::segment_map::SegmentMap;
 use crate::span::{SpanKind, SpanPtr};
