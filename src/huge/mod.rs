@@ -3,6 +3,8 @@
 //! A freed mapping waits in a small cache for the next request of about its length, because
 //! mapping, faulting and unmapping megabytes costs far more than keeping a few of them.
 
+mod table;
+
 use core::ptr::NonNull;
 
 use crate::counted_source::CountedSource;
@@ -10,64 +12,13 @@ use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
 use crate::page_source::PageSource;
 use crate::units::{PAGE_BYTES, round_up};
-
-/// Chains of the table of mappings; the kernel's default limit is 65,530 mappings in all.
-const CHAINS: usize = 1024;
-
-/// Freed mappings kept, and the bytes of them, at most.
-const CACHED_MAX: usize = 8;
-const CACHED_BYTES_MAX: usize = 32 << 20;
+use table::{CACHED_MAX, CHAINS, Mapping, Record, RecordPtr, Table, chain_of};
 
 /// Every huge allocation, and freed mappings kept for reuse.
 #[derive(Debug)]
 pub(crate) struct Huge {
     table: Mutex<{ rank::HUGE }, Table>,
 }
-
-#[derive(Debug)]
-struct Table {
-    chains: [Option<RecordPtr>; CHAINS],
-    count: usize,
-    used_bytes: usize,
-    cached: [Option<Mapping>; CACHED_MAX],
-    cached_bytes: usize,
-}
-
-/// A mapping that nobody uses, or one on its way between the table and the source.
-#[derive(Clone, Copy, Debug)]
-struct Mapping {
-    base: NonNull<u8>,
-    bytes: usize,
-    /// What its user asked for, in whole pages; less than `bytes` where a longer one was reused.
-    asked_bytes: usize,
-    /// Ends of decay's periods that it has waited through since it was freed.
-    age: u8,
-}
-
-impl Mapping {
-    fn holds(&self, address: NonNull<u8>) -> bool {
-        address.addr().get().wrapping_sub(self.base.addr().get()) < self.bytes
-    }
-}
-
-// A heap's memory is zeros at first: they have to mean that no mapping is kept.
-const _: () = assert!(size_of::<Option<Mapping>>() == size_of::<Mapping>());
-
-/// The record of one huge allocation.
-#[derive(Debug)]
-struct Record {
-    mapping: Mapping,
-    next: Option<RecordPtr>,
-}
-
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug)]
-struct RecordPtr(NonNull<Record>);
-
-// SAFETY: records and mappings are used under the table's lock, or by their one user.
-unsafe impl Send for RecordPtr {}
-// SAFETY: as above.
-unsafe impl Send for Mapping {}
 
 /// What the huge allocations hold, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,15 +44,7 @@ pub(crate) struct HugeSupply<'heap, S> {
 
 impl Huge {
     pub(crate) const fn new() -> Self {
-        Huge {
-            table: Mutex::new(Table {
-                chains: [None; CHAINS],
-                count: 0,
-                used_bytes: 0,
-                cached: [None; CACHED_MAX],
-                cached_bytes: 0,
-            }),
-        }
+        Huge { table: Mutex::new(Table::new()) }
     }
 
     /// Allocates `size` bytes at a multiple of `align`; `None` where the source refuses.
@@ -347,162 +290,5 @@ impl<S: PageSource> HugeSupply<'_, S> {
     }
 }
 
-fn chain_of(base: NonNull<u8>) -> usize {
-    // Neighbouring mappings differ in their low page bits, mappings of one length in higher ones;
-    // Fibonacci hashing spreads both.
-    let page = (base.addr().get() / PAGE_BYTES) as u64;
-    (page.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - CHAINS.trailing_zeros())) as usize
-}
-
-impl Table {
-    fn insert(&mut self, record: RecordPtr, mapping: Mapping) {
-        let chain = chain_of(mapping.base);
-        // SAFETY: the record is metadata of a record's size that nobody else has.
-        unsafe { record.0.write(Record { mapping, next: self.chains[chain] }) };
-        self.chains[chain] = Some(record);
-        self.count += 1;
-        self.used_bytes += mapping.bytes;
-    }
-
-    fn find(&self, base: NonNull<u8>) -> Option<Mapping> {
-        let mut next = self.chains[chain_of(base)];
-        while let Some(record) = next {
-            // SAFETY: records on a chain are valid under the table's lock.
-            let record = unsafe { record.0.as_ref() };
-            if record.mapping.base == base {
-                return Some(record.mapping);
-            }
-            next = record.next;
-        }
-        None
-    }
-
-    fn mappings(&self) -> impl Iterator<Item = Mapping> + '_ {
-        let chains = if self.count == 0 { &[][..] } else { &self.chains[..] };
-        // SAFETY: records on a chain are valid under the table's lock, which the borrow keeps.
-        let record = |record: RecordPtr| unsafe { record.0.as_ref() };
-        let chain = move |first: &Option<RecordPtr>| {
-            core::iter::successors(first.map(record), move |last| last.next.map(record))
-        };
-        chains.iter().flat_map(chain).map(|record| record.mapping)
-    }
-
-    fn remove(&mut self, base: NonNull<u8>) -> Option<(RecordPtr, Mapping)> {
-        let chain = chain_of(base);
-        let mut previous: Option<RecordPtr> = None;
-        let mut next = self.chains[chain];
-        while let Some(record) = next {
-            // SAFETY: records on a chain are valid, and the lock makes this the only access.
-            let Record { mapping, next: after } = unsafe { record.0.read() };
-            if mapping.base != base {
-                previous = Some(record);
-                next = after;
-                continue;
-            }
-            match previous {
-                // SAFETY: as above.
-                Some(mut previous) => unsafe { previous.0.as_mut() }.next = after,
-                None => self.chains[chain] = after,
-            }
-            self.count -= 1;
-            self.used_bytes -= mapping.bytes;
-            return Some((record, mapping));
-        }
-        None
-    }
-
-    /// Takes out a kept mapping that is long enough, aligned, and at most an eighth too long.
-    fn take_cached(&mut self, bytes: usize, align: usize) -> Option<Mapping> {
-        let fits = |mapping: &Mapping| {
-            mapping.bytes >= bytes
-                && mapping.bytes - bytes <= bytes / 8
-                && mapping.base.addr().get().is_multiple_of(align)
-        };
-        let slot = self.cached.iter_mut().find(|slot| slot.as_ref().is_some_and(fits))?;
-        let mapping = slot.take()?;
-        self.cached_bytes -= mapping.bytes;
-        Some(mapping)
-    }
-
-    /// Keeps a mapping for reuse, if there is room.
-    fn keep(&mut self, mapping: Mapping) -> bool {
-        if self.cached_bytes + mapping.bytes > CACHED_BYTES_MAX {
-            return false;
-        }
-        let Some(slot) = self.cached.iter_mut().find(|slot| slot.is_none()) else { return false };
-        *slot = Some(Mapping { age: 0, ..mapping });
-        self.cached_bytes += mapping.bytes;
-        true
-    }
-
-    /// Takes out the kept mappings of at least this age.
-    fn take_cached_aged(&mut self, age: u8) -> [Option<Mapping>; CACHED_MAX] {
-        let mut taken = [None; CACHED_MAX];
-        for (slot, taken) in self.cached.iter_mut().zip(&mut taken) {
-            *taken = slot.take_if(|mapping| mapping.age >= age);
-            self.cached_bytes -= taken.map_or(0, |mapping| mapping.bytes);
-        }
-        taken
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_source::TestSource;
-
-    const SIZE: usize = 3 << 20;
-
-    #[test]
-    fn found_freed_kept_and_reused() {
-        let source = CountedSource::new(TestSource::new());
-        let metadata = Metadata::new();
-        let supply = HugeSupply { source: &source, metadata: &metadata };
-        let huge = Huge::new();
-        let first = huge.alloc(&supply, SIZE + 1, 1).unwrap();
-        assert!(first.is_zeroed);
-        assert_eq!(huge.mapped_bytes(first.base), Some(SIZE + PAGE_BYTES));
-        assert!(huge.dealloc(&supply, first.base, SIZE + 1));
-        assert!(!huge.dealloc(&supply, first.base, SIZE + 1), "freed twice");
-        huge.check();
-        let again = huge.alloc(&supply, SIZE, 1).unwrap();
-        assert_eq!((again.base, again.is_zeroed), (first.base, false));
-        assert!(huge.dealloc(&supply, again.base, SIZE));
-        assert_eq!(huge.release_cached(&supply), SIZE + PAGE_BYTES);
-        metadata.release_empty(&source);
-        assert_eq!(source.mapped_bytes(), 0);
-    }
-
-    #[test]
-    fn more_than_is_kept_goes_back_at_once() {
-        let source = CountedSource::new(TestSource::new());
-        let metadata = Metadata::new();
-        let supply = HugeSupply { source: &source, metadata: &metadata };
-        let huge = Huge::new();
-        let blocks: Vec<_> =
-            (0..20).map(|_| huge.alloc(&supply, SIZE, 1 << 21).unwrap().base).collect();
-        huge.check();
-        for block in blocks {
-            assert_eq!(block.addr().get() % (1 << 21), 0);
-            assert!(huge.dealloc(&supply, block, SIZE));
-        }
-        let stats = huge.stats();
-        assert_eq!((stats.count, stats.used_bytes), (0, 0));
-        assert!(stats.cached_bytes <= CACHED_BYTES_MAX);
-        huge.release_cached(&supply);
-        metadata.release_empty(&source);
-        assert_eq!(source.mapped_bytes(), 0);
-    }
-
-    #[test]
-    fn overflow_and_refusal_give_none() {
-        let source = CountedSource::new(TestSource::failing_after(1));
-        let metadata = Metadata::new();
-        let supply = HugeSupply { source: &source, metadata: &metadata };
-        let huge = Huge::new();
-        assert!(huge.alloc(&supply, usize::MAX - 1, 1).is_none());
-        assert!(huge.alloc(&supply, SIZE, 1).is_none());
-        huge.check();
-        metadata.release_empty(&source);
-    }
-}
+mod tests;
