@@ -14,6 +14,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn check(&self) {
         self.page_heap.check();
         self.huge.check();
+        self.metadata.check();
         self.notices().check();
         self.caches().lock().iter().for_each(ThreadCache::check);
         ensure!(self.arenas.open() <= ARENAS_MAX, "more arenas are open than can be");
