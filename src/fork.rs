@@ -46,6 +46,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn note_child(&self, slot: &ThreadSlot) {
         let mut caches = self.caches().lock();
         caches.orphan_all_but(ThreadCache::of(slot));
+        self.arenas().recount_threads(caches.attached().map(ThreadCache::arena));
         let has_orphans = caches.has_orphans();
         drop(caches);
         self.decay().note_child();

@@ -89,14 +89,18 @@ fn status_of_fork(work: impl FnOnce() -> i32) -> i32 {
     libc::WEXITSTATUS(status)
 }
 
-/// Runs `test` beside threads that allocate all the time, in a process of its own.
 fn beside_busy_threads(settings: &[(&str, &str)], test: impl FnOnce()) {
+    beside_threads(BUSY_THREADS, settings, test);
+}
+
+/// Runs `test` beside threads that allocate all the time, in a process of its own.
+fn beside_threads(count: u64, settings: &[(&str, &str)], test: impl FnOnce()) {
     if !is_child() {
         settings.iter().fold(Child::new(), |child, (name, value)| child.and(name, value)).succeed();
         return;
     }
     std::thread::scope(|scope| {
-        (0..BUSY_THREADS).for_each(|seed| drop(scope.spawn(move || keep_busy(seed))));
+        (0..count).for_each(|seed| drop(scope.spawn(move || keep_busy(seed))));
         let _over = Over;
         test();
     });
@@ -148,6 +152,22 @@ fn pages_that_the_parent_was_giving_back_are_the_childs_to_give_back() {
                 capmalloc::trim();
                 capmalloc::check();
                 if capmalloc::stats().dirty_bytes == 0 { FINE } else { PAGES_LOST }
+            });
+            assert_eq!(status, FINE);
+        }
+    });
+}
+
+#[test]
+fn a_child_counts_no_thread_twice_that_was_changing_its_arena() {
+    // More than two arenas have before threads go by their processors, and change with them.
+    beside_threads(80, &[("CAPMALLOC_ARENA_MAX", "2")], || {
+        for _ in 0..forks() / 3 {
+            let status = status_of_fork(|| {
+                capmalloc::trim();
+                let stats = capmalloc::stats();
+                let in_arenas: usize = stats.arenas.iter().map(|arena| arena.threads).sum();
+                if (stats.threads, in_arenas) == (1, 1) { FINE } else { OTHER_THREADS_COUNTED }
             });
             assert_eq!(status, FINE);
         }

@@ -345,13 +345,11 @@ impl<S: PageSource> Allocator<S> {
         let choice = choose();
         slot.set_state(before);
         let Some(arena) = choice else { return };
+        // Under the cache's lock, so that a fork finds the thread counted where its cache says.
+        let mut locked = cache.lock();
+        locked.state.contended = false;
         self.join(arena);
-        let left = {
-            let mut locked = cache.lock();
-            locked.state.contended = false;
-            cache.set_arena(arena)
-        };
-        self.leave(left);
+        self.leave(cache.set_arena(arena));
     }
 
     fn join(&self, arena: usize) {

@@ -63,6 +63,11 @@ impl Arena {
         self.threads.fetch_sub(1, Relaxed);
     }
 
+    /// Forgets all threads, for a child of a fork, which counts those it has.
+    pub(super) fn forget_threads(&self) {
+        self.threads.store(0, Relaxed);
+    }
+
     pub(crate) fn snapshot(&self, class: SizeClass) -> BinSnapshot {
         let state = self.bin(class).lock();
         BinSnapshot {

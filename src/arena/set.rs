@@ -133,6 +133,16 @@ impl Arenas {
         self.resolve(0, self.open(), metadata, page_heap)
     }
 
+    /// Counts each arena's threads anew, from the arenas that caches refill from.
+    ///
+    /// For the one thread of a forked child. A thread of the parent's may have joined an arena, or
+    /// been about to leave one, without a cache that says so.
+    pub(crate) fn recount_threads(&self, used: impl Iterator<Item = usize>) {
+        let records = (0..ARENAS_MAX).map_while(|index| self.get(index));
+        records.for_each(|arena| arena.forget_threads());
+        used.filter_map(|index| self.get(index)).for_each(|arena| arena.join());
+    }
+
     fn with_view<T>(&self, ask: impl FnOnce(&ArenaView<'_>) -> T) -> T {
         let threads = |index: usize| self.get(index).map_or(0, |arena| arena.threads());
         let cap = self.cap();

@@ -56,7 +56,8 @@ pub(crate) struct ThreadCache {
     slot: AtomicPtr<ThreadSlot>,
     /// Whether the cache was reclaimed and its owner has not come back: see [`registry`].
     is_cold: AtomicBool,
-    /// The arena that the owner refills from; changed by the owner, or where there is none.
+    /// The arena that the owner refills from; changed under the lock, by the owner or where there
+    /// is none.
     arena: AtomicUsize,
     /// When the owner last came by the slow path, in milliseconds of the coarse clock.
     used_at: AtomicU64,
@@ -125,7 +126,8 @@ impl ThreadCache {
         self.arena.load(Relaxed)
     }
 
-    /// Lets the owner, who is the caller, refill from `arena`; answers from which it did.
+    /// Lets the owner refill from `arena`; answers from which it did. The caller is the owner, or
+    /// there is none, and holds the cache's lock.
     pub(crate) fn set_arena(&self, arena: usize) -> usize {
         self.arena.swap(arena, Relaxed)
     }

@@ -132,6 +132,11 @@ impl CacheLists {
         self.warm.iter().chain(self.cold.iter()).chain(self.parked.iter())
     }
 
+    /// The caches that are somebody's, or were a thread's that a fork left behind.
+    pub(crate) fn attached(&self) -> impl Iterator<Item = &ThreadCache> + '_ {
+        self.warm.iter().chain(self.cold.iter()).chain(self.orphans.iter())
+    }
+
     /// How many threads with a cache came by the slow path since `moment`.
     pub(crate) fn count_used_since(&self, moment: u64) -> usize {
         self.warm.iter().chain(self.cold.iter()).filter(|cache| cache.used_at() >= moment).count()

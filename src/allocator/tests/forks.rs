@@ -81,3 +81,27 @@ fn a_child_takes_over_what_its_parent_was_purging_and_not_what_it_purges_itself(
     large.into_iter().for_each(|block| block.dealloc(&heap, &slots[0]));
     finish(&heap, &slots);
 }
+
+#[test]
+fn a_child_counts_the_threads_that_it_has() {
+    let heap = timeless(TestSource::new(), 2);
+    let mut slots = [ThreadSlot::new(), ThreadSlot::new(), ThreadSlot::new()];
+    let threads = || {
+        let arenas = heap.arenas();
+        [0, 1].map(|index| arenas.get(index).unwrap().threads())
+    };
+    for slot in &slots {
+        Block::alloc(&heap, slot, layout(100, 1), 1).unwrap().dealloc(&heap, slot);
+    }
+    assert_eq!(threads(), [2, 1]);
+    // The fork found one thread before it had its cache, and another that had left an arena and
+    // not yet said so.
+    heap.arenas().get(1).unwrap().join();
+    heap.arenas().get(0).unwrap().join();
+    heap.note_child(&slots[0]);
+    assert_eq!(threads(), [2, 1], "those left behind count until their caches are taken over");
+    heap.adopt_orphans();
+    assert_eq!(threads(), [1, 0]);
+    slots[1..].fill_with(ThreadSlot::new);
+    finish(&heap, &slots);
+}
