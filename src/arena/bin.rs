@@ -336,15 +336,14 @@ impl BinState {
     /// Whether so much of the slabs is free that blocks should go back to them.
     ///
     /// What a depot hands out again may lie anywhere, while a refill from the slabs fills the fullest
-    /// and lets the sparse ones come to be empty. Not where slabs are sealed: no refill takes what is
-    /// free in those, so it says nothing of the others.
+    /// and lets the sparse ones come to be empty. Sealed slabs do not count: no refill takes what is
+    /// free in those.
     fn is_sparse(&self, class: SizeClass) -> bool {
-        if self.slabs.has_sealed() {
-            return false;
-        }
-        let shape = class.shape();
-        let blocks = self.counts.slabs * shape.capacity as usize;
-        let free_blocks = blocks - self.counts.taken_blocks;
+        let capacity = class.shape().capacity as usize;
+        let sealed = self.slabs.sealed_tally();
+        let all_free_blocks = self.counts.slabs * capacity - self.counts.taken_blocks;
+        let blocks = (self.counts.slabs - sealed.slabs as usize) * capacity;
+        let free_blocks = all_free_blocks - sealed.free_blocks as usize;
         free_blocks * SPARSE_PART > blocks && free_blocks * class.block_bytes() > SPARSE_MIN_BYTES
     }
 
@@ -360,6 +359,7 @@ impl BinState {
         let before = level_of(shape, slab);
         let count = slab.put(shape, blocks)?;
         self.counts.taken_blocks -= count;
+        self.slabs.note_freed(before, count);
         let is_emptied = slab.is_empty(shape);
         if is_emptied {
             self.slabs.unlink(slab, before);

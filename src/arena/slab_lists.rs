@@ -24,6 +24,14 @@ pub(super) struct SlabLists {
     first: [Option<SpanPtr>; LISTS],
     /// One bit for each list that is not empty.
     occupied: u16,
+    sealed: SealedTally,
+}
+
+/// How many slabs are sealed, and how many of their blocks are free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SealedTally {
+    pub(super) slabs: u32,
+    pub(super) free_blocks: u32,
 }
 
 /// What a walk over all slabs of a bin adds up to.
@@ -57,6 +65,10 @@ impl SlabLists {
         }
         self.first[level] = Some(span);
         self.occupied |= 1 << level;
+        if level == SEALED {
+            self.sealed.slabs += 1;
+            self.sealed.free_blocks += slab.free_blocks() as u32;
+        }
     }
 
     pub(super) fn unlink(&mut self, slab: Slab, level: usize) {
@@ -71,6 +83,18 @@ impl SlabLists {
         }
         if self.first[level].is_none() {
             self.occupied &= !(1 << level);
+        }
+        if level == SEALED {
+            self.sealed.slabs -= 1;
+            self.sealed.free_blocks -= slab.free_blocks() as u32;
+        }
+    }
+
+    /// Notes that `count` blocks of a slab on list `level` are free that were not when it came there.
+    #[inline]
+    pub(super) fn note_freed(&mut self, level: usize, count: usize) {
+        if level == SEALED {
+            self.sealed.free_blocks += count as u32;
         }
     }
 
@@ -123,8 +147,8 @@ impl SlabLists {
         self.on(0..FULL).chain(self.on(SEALED..LISTS))
     }
 
-    pub(super) fn has_sealed(&self) -> bool {
-        self.occupied & (1 << SEALED) != 0
+    pub(super) fn sealed_tally(&self) -> SealedTally {
+        self.sealed
     }
 
     pub(super) fn sealed(&self) -> impl Iterator<Item = Slab> + '_ {
@@ -141,6 +165,7 @@ impl SlabLists {
     pub(super) fn check(&self, class: SizeClass, arena: usize) -> SlabTally {
         let shape = class.shape();
         let mut tally = SlabTally::default();
+        let mut sealed = SealedTally::default();
         for level in 0..LISTS {
             let is_occupied = self.occupied & (1 << level) != 0;
             ensure_eq!(self.first[level].is_some(), is_occupied, "a bin's occupied lists");
@@ -153,8 +178,13 @@ impl SlabLists {
                 previous = Some(slab.span());
                 tally.slabs += 1;
                 tally.taken_blocks += shape.capacity as usize - slab.free_blocks();
+                if slab.is_sealed() {
+                    sealed.slabs += 1;
+                    sealed.free_blocks += slab.free_blocks() as u32;
+                }
             }
         }
+        ensure_eq!(sealed, self.sealed, "sealed slabs of a bin, and their free blocks");
         tally
     }
 }

@@ -221,3 +221,23 @@ proptest! {
         prop_assert_eq!(model.world.active_bytes(), 0);
     }
 }
+
+#[test]
+fn sealed_slabs_do_not_hide_that_the_others_are_sparse() {
+    let world = World::with_open(1);
+    let class = class_of(512);
+    let sealed = world.take(0, class, 8);
+    world.bin(0, class).seal();
+    // As many slabs, of which each loses a block, as the test above has.
+    let mut blocks = world.take(0, class, 200 * 8);
+    let gone: Vec<_> = blocks.iter().copied().step_by(8).collect();
+    blocks.retain(|block| !gone.contains(block));
+    assert!(world.bin(0, class).stock(&sealed[..2], super::never), "nothing is free");
+    let mut stock = [core::ptr::null_mut(); 4];
+    assert_eq!(world.bin(0, class).drain_depot(&mut stock), 2);
+    world.put_back(class, &gone);
+    world.bin(0, class).check();
+    assert!(!world.bin(0, class).stock(&blocks[..4], super::never));
+    world.put_back(class, &[&blocks[..], &sealed[..]].concat());
+    world.bin(0, class).check();
+}
