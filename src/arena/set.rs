@@ -41,9 +41,15 @@ pub(crate) struct Arenas {
     records: [AtomicPtr<Arena>; ARENAS_MAX],
     open: AtomicUsize,
     cap: AtomicUsize,
+    /// How many that would move to a new arena stay, since memory for one was refused.
+    refusals_left: AtomicUsize,
     /// Held while an arena is opened or closed.
     change: Mutex<{ rank::ARENA_SET }, ()>,
 }
+
+/// How many stay where they are after a new arena was refused: threads that go by their processor
+/// ask at every refill.
+const REFUSALS_AFTER_ONE: usize = 256;
 
 impl Arenas {
     pub(crate) const fn new(cap: usize) -> Self {
@@ -51,6 +57,7 @@ impl Arenas {
             records: [const { AtomicPtr::new(core::ptr::null_mut()) }; ARENAS_MAX],
             open: AtomicUsize::new(0),
             cap: AtomicUsize::new(cap),
+            refusals_left: AtomicUsize::new(0),
             change: Mutex::new(()),
         }
     }
@@ -115,7 +122,11 @@ impl Arenas {
     ) -> Option<usize> {
         let (choice, open) =
             self.with_view(|view| (policy.reassign(view, current, contended), view.open));
-        self.resolve(choice?, open, metadata, page_heap).filter(|&choice| choice != current)
+        let choice = choice?;
+        if choice >= open && self.is_refused_again() {
+            return None;
+        }
+        self.resolve(choice, open, metadata, page_heap).filter(|&choice| choice != current)
     }
 
     /// Whether an arena has so many threads that the default policy would spread them anew.
@@ -174,6 +185,14 @@ impl Arenas {
         }
     }
 
+    /// Whether memory for an arena was refused, and not so many have asked for one since.
+    fn is_refused_again(&self) -> bool {
+        // Relaxed: a number to choose by; two that take the same one from it cost nothing.
+        let left = self.refusals_left.load(Relaxed);
+        self.refusals_left.store(left.saturating_sub(1), Relaxed);
+        left > 0
+    }
+
     /// Opens one more arena, if the cap and memory allow it.
     fn open_next<S: PageSource>(
         &self,
@@ -190,7 +209,10 @@ impl Arenas {
                 arena.bin(class).lock().is_closed = false;
             }
         } else {
-            let record = metadata.take(page_heap.source(), size_of::<Arena>())?;
+            let Some(record) = metadata.take(page_heap.source(), size_of::<Arena>()) else {
+                self.refusals_left.store(REFUSALS_AFTER_ONE, Relaxed);
+                return None;
+            };
             // Release pairs with the Acquire in `get`; the record is zeroed, which is an arena.
             self.records[index].store(record.cast().as_ptr(), Release);
         }

@@ -46,13 +46,16 @@ fn per_thread_opens_an_arena_for_each_until_the_cap_and_then_fills_the_emptiest(
 
 #[test]
 fn per_thread_goes_by_processor_where_an_arena_is_crowded() {
-    let by_processor =
-        |current| with_view(2, &[33, 32], |view| PerCpu.reassign(view, current, true));
-    let by_thread =
-        |current| with_view(2, &[33, 32], |view| PerThread.reassign(view, current, true));
-    assert_eq!(by_thread(1), None, "32 are no crowd");
-    // The test's thread may change its processor between two looks.
-    assert!((0..100).any(|_| by_thread(0) == by_processor(0)));
+    let moved = |threads: &[usize], from| {
+        with_view(2, threads, |view| PerThread.reassign(view, from, true))
+    };
+    assert_eq!([0, 1].map(|from| moved(&[32, 32], from)), [None, None], "32 are no crowd");
+    // Of two crowded arenas the processor's is one, and the test's thread may change its processor
+    // between two looks.
+    assert!((0..100).any(|_| matches!(
+        [0, 1].map(|from| moved(&[33, 33], from)),
+        [Some(1), None] | [None, Some(0)]
+    )));
     assert_eq!(with_view(1, &[500], |view| PerThread.reassign(view, 0, true)), None);
 }
 
@@ -127,4 +130,16 @@ fn a_thread_that_wants_a_new_arena_gets_one_though_another_was_faster() {
     assert_eq!(world.assign(&Overtaken(&world)), Some(2));
     assert_eq!(world.assign(&Overtaken(&world)), Some(3), "the last, which the other has too");
     assert_eq!(world.arenas.open(), 4);
+}
+
+#[test]
+fn where_memory_for_an_arena_is_refused_not_everyone_who_would_move_there_tries_again() {
+    let world = World::with_open(1);
+    world.arenas.set_first_cap(2);
+    world.source().set_calls_left(0);
+    assert_eq!(world.reassign(&Fixed(1), 0, false), None);
+    world.source().set_calls_left(usize::MAX);
+    assert!((0..256).all(|_| world.reassign(&Fixed(1), 0, false).is_none()));
+    assert_eq!(world.arenas.open(), 1);
+    assert_eq!(world.reassign(&Fixed(1), 0, false), Some(1), "the next one tries");
 }
