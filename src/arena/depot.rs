@@ -132,7 +132,8 @@ impl Depot {
         self.top = unsafe { top.as_ref() }.below;
         self.top_len = if self.top.is_some() { chunk_blocks(class) as u32 } else { 0 };
         let before = self.spare.replace(top);
-        give_chunk(before, class, supply);
+        // SAFETY: a spare is a chunk that was on this stack, and it was just taken out.
+        unsafe { give_chunk(before, class, supply) };
     }
 
     /// Lets the depot hold twice as much, as far as the budget lends.
@@ -270,7 +271,8 @@ impl Depot {
         if self.len == 0 {
             (self.was_full, self.high_water) = (false, 0);
             self.return_extra(class, self.extra as usize, supply.budget);
-            give_chunk(self.spare.take(), class, supply);
+            // SAFETY: a spare is a chunk that was on this stack, and it was just taken out.
+            unsafe { give_chunk(self.spare.take(), class, supply) };
         }
     }
 
@@ -284,19 +286,28 @@ impl Depot {
         let room = capacity(class) + self.extra as usize;
         ensure!(self.high_water as usize <= room, "a depot's capacity");
         ensure!(self.top.is_none() || self.top_len > 0, "a depot's top chunk holds something");
-        let is_apart = self.spare.is_none() || self.spare != self.top;
-        ensure!(is_apart, "a depot's spare chunk is not its top one");
+        let mut chunk = self.top;
+        while let Some(here) = chunk {
+            ensure!(self.spare != chunk, "a depot's spare chunk is none of its stack's");
+            // SAFETY: a chunk of the stack is an initialised record.
+            chunk = unsafe { here.as_ref().below };
+        }
     }
 }
 
-/// Gives a chunk that is on no stack any more back.
-fn give_chunk<S: PageSource>(
+/// Gives a chunk back, if there is one.
+///
+/// # Safety
+///
+/// `push_chunk` took it for this class and from this supply, and it is on no stack any more, nor a
+/// spare.
+unsafe fn give_chunk<S: PageSource>(
     chunk: Option<NonNull<Chunk>>,
     class: SizeClass,
     supply: &DepotSupply<'_, S>,
 ) {
     if let Some(chunk) = chunk {
-        // SAFETY: taken in `push_chunk` with this size, and nobody else's.
+        // SAFETY: taken with this size, and nobody else's, as the caller promises.
         unsafe { supply.metadata.give(supply.source, chunk.cast(), chunk_bytes(class)) };
     }
 }
