@@ -144,7 +144,8 @@ impl<S: PageSource> Allocator<S> {
 
     #[cold]
     fn give_back_excess_slow(&self, now: u64) {
-        if self.decay().period_milliseconds().is_some() && self.page_heap().take_excess() {
+        // Taken also where nothing goes back by itself, or each slow path would come here.
+        if self.page_heap().take_excess() && self.decay().period_milliseconds().is_some() {
             self.balance(now);
         }
         if self.decay().is_immediate() {
