@@ -214,3 +214,21 @@ fn without_a_background_thread_there_is_none() {
         assert_eq!(tasks::background(), None);
     });
 }
+
+#[test]
+fn small_blocks_go_back_that_a_thread_no_longer_uses_while_it_works_with_large_ones() {
+    in_child(WITHOUT_BACKGROUND, || {
+        let blocks: Vec<_> = (0..64).map(|_| Block::of_size(1000)).collect();
+        blocks.into_iter().for_each(Block::release);
+        let cached = || {
+            let classes = capmalloc::stats().classes;
+            classes.iter().find(|class| class.block_bytes == 1024).map_or(0, |it| it.cached_blocks)
+        };
+        assert!(cached() > 8, "{}", capmalloc::stats());
+        waiting::until(|| {
+            // One more than a cache keeps, so that the frees come by the allocator.
+            drop([70_000, 110_000, 150_000, 190_000, 230_000].map(|size| vec![1_u8; size]));
+            if cached() == 0 { Ok(()) } else { Err(format!("{}", capmalloc::stats())) }
+        });
+    });
+}

@@ -106,12 +106,17 @@ impl<S: PageSource> Allocator<S> {
     #[cold]
     fn dealloc_large_slow(&self, slot: &ThreadSlot, span: SpanPtr) {
         let now = clock::coarse_milliseconds();
-        let given_up = match self.cache_for(slot) {
+        let cache = self.cache_for(slot);
+        let given_up = match cache {
             Some(cache) => self.cache_large(&mut cache.open(slot, &self.caches, now), span),
             None => Some(span),
         };
         if let Some(span) = given_up {
             self.page_heap.free(span);
+        }
+        // Who comes by here first in each step of the clock would look at its bins nowhere else.
+        if cache.is_some() {
+            self.give_up_stale(slot, now);
         }
         self.tick(now);
     }

@@ -170,9 +170,9 @@ impl<S: PageSource> Allocator<S> {
         class: SizeClass,
     ) -> Option<NonNull<u8>> {
         self.follow_policy(slot, cache);
+        let now = clock::coarse_milliseconds();
+        let is_later = cache.used_at() != now;
         loop {
-            let now = clock::coarse_milliseconds();
-            let is_later = cache.used_at() != now;
             let mut locked = cache.open(slot, &self.caches, now);
             if let Some(block) = locked.pop(class) {
                 return Some(block);
