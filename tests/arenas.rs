@@ -77,15 +77,19 @@ fn threads_beyond_the_cap_share_the_arenas_evenly() {
     });
 }
 
-/// Lets the calling thread, and those that it starts, run on one of its processors; answers which.
+/// Lets the calling thread, and those that it starts, run on one of its processors; answers which
+/// of them that is.
 fn stay_on_one_processor() -> usize {
     // SAFETY: the set is written before it is read, and each call gets its size.
     unsafe {
         let processor = usize::try_from(libc::sched_getcpu()).unwrap();
         let mut set: libc::cpu_set_t = core::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
+        let place = (0..processor).filter(|lower| libc::CPU_ISSET(*lower, &set)).count();
+        libc::CPU_ZERO(&mut set);
         libc::CPU_SET(processor, &mut set);
         assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
-        processor
+        place
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::os::affinity;
+
 /// What a policy sees of the arenas.
 #[derive(Clone, Copy)]
 pub struct ArenaView<'arenas> {
@@ -85,8 +87,8 @@ pub trait ArenaPolicy: Sync {
 /// A new arena for each thread until the cap, then the one with the fewest threads; glibc's rule,
 /// and the default.
 ///
-/// A thread that shares its arena with more than 32 others has none of its own in any sense. It
-/// goes by [`PerCpu`] then, so that threads which run at the same time are not in each other's way.
+/// A thread whose arena has more than 32 has none of its own in any sense. It goes by [`PerCpu`]
+/// then, so that threads which run at the same time are not in each other's way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerThread;
 
@@ -131,13 +133,16 @@ impl ArenaPolicy for OnContention {
 }
 
 /// The arena of the processor that the thread runs on, looked up at each refill.
+///
+/// Processors are counted among those that the process may use, so that two of them have two
+/// arenas whatever their numbers are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PerCpu;
 
 impl ArenaPolicy for PerCpu {
     fn assign(&self, arenas: &ArenaView<'_>) -> usize {
         // Indices are opened one after the other, so a high processor may open a low arena first.
-        (crate::os::thread::current_cpu() % arenas.cap()).min(arenas.open())
+        (affinity::current_place() % arenas.cap()).min(arenas.open())
     }
 
     fn reassign(&self, arenas: &ArenaView<'_>, current: usize, _contended: bool) -> Option<usize> {

@@ -2,6 +2,7 @@
 //!
 //! A port is a new set of these files; nothing above them names a system call.
 
+pub(crate) mod affinity;
 mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod cpus;
