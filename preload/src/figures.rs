@@ -12,8 +12,8 @@ use crate::errno;
 /// The most mapped that any of these calls has seen.
 static MAPPED_MAX_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Above the descriptors that shells and servers count on.
-const FIGURES_AT_MIN: c_int = 200;
+/// Above the descriptors that shells and servers count on, as far as the limit on them allows.
+const FIGURES_AT_MIN: [c_int; 4] = [200, 100, 50, 10];
 
 /// As in `malloc.h`.
 #[repr(C)]
@@ -193,13 +193,12 @@ pub(crate) fn write_at_exit_if_asked() {
             );
         }
     };
-    // SAFETY: a copy of a descriptor, and a function that takes and returns nothing and lives as
-    // long as the program.
-    unsafe {
-        let copy = libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, FIGURES_AT_MIN);
-        FIGURES_AT.store(copy, Relaxed);
-        libc::atexit(writer);
-    }
+    // SAFETY: a copy of a descriptor.
+    let copy = |min: c_int| unsafe { libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, min) };
+    let copy = FIGURES_AT_MIN.into_iter().map(copy).find(|copy| *copy >= 0);
+    FIGURES_AT.store(copy.unwrap_or(libc::STDERR_FILENO), Relaxed);
+    // SAFETY: a function that takes and returns nothing and lives as long as the program.
+    unsafe { libc::atexit(writer) };
 }
 
 extern "C" fn write_table_at_exit() {

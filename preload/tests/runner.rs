@@ -47,6 +47,7 @@ fn settings_reach_the_program_and_the_library_is_in_it() {
         "-c",
         show,
     ];
+    assert_eq!(run(&["run", "--cache-budget", "0", "true"]).status.code(), Some(0));
     let output = run(&settings).succeeded().output;
     let (settings, mappings) = output.split_once('\n').expect("two lines");
     assert_eq!(settings, "2 -1 4M 1 per-cpu");
@@ -72,6 +73,14 @@ fn figures_come_at_exit_as_a_table_or_as_json() {
     assert!(object.starts_with("{\"pid\":") && object.ends_with('}'), "{json}");
     for name in ["allocated_bytes", "resident_bytes", "arena_max", "purged_bytes"] {
         assert!(object.contains(&format!("\"{name}\":")), "{name}: {json}");
+    }
+}
+
+#[test]
+fn figures_come_where_few_descriptors_are_allowed() {
+    for limit in ["ulimit -n 150", "ulimit -n 20"] {
+        let table = run(&["run", "--stats", "sh", "-c", &format!("{limit}; exec ls /")]);
+        assert!(table.complaints.starts_with("capmalloc: "), "{limit}: {table}");
     }
 }
 

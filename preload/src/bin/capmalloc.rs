@@ -41,8 +41,8 @@ struct Run {
     #[arg(long, value_name = "POLICY")]
     arena_policy: Option<Policy>,
 
-    /// Bytes of free blocks that all caches together may hold, such as 16M
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    /// Bytes of free blocks that all caches together may hold, such as 16M; 0 for no caches
+    #[arg(long, value_name = "SIZE", value_parser = size_or_zero)]
     cache_budget: Option<OsString>,
 
     /// Milliseconds until unused memory goes back: 0 for at once, -1 for never
@@ -113,6 +113,10 @@ fn size(text: &str) -> Result<OsString, String> {
         Ok(number) if number > 0 && is_unit => Ok(text.into()),
         _ => Err("expected a size such as 512K, 16M or 2G".into()),
     }
+}
+
+fn size_or_zero(text: &str) -> Result<OsString, String> {
+    if text == "0" { Ok(text.into()) } else { size(text) }
 }
 
 fn main() -> ExitCode {
