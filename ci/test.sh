@@ -6,7 +6,7 @@
 #   ci/test.sh one-arena       the same with a cap of one arena, and slots as programs have them
 #   ci/test.sh address-space   the test binaries in 1 GiB of address space
 #   ci/test.sh optimised       those that tell of memory and time only when optimised, and of races
-#   ci/test.sh loom            models of the lock, the handshake and the depot, in every order
+#   ci/test.sh loom            models of the lock, the handshake, the depot and a heap, in every order
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

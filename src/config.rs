@@ -11,7 +11,8 @@ use crate::os::{cpus, environment};
 
 /// Settings for [`CapMalloc::with_config`](crate::CapMalloc::with_config), made in a constant.
 ///
-/// The environment overrides each of them, so that whoever runs a program has the last word.
+/// The environment overrides each of them, so that whoever runs a program can choose. What the
+/// program sets while it runs, as by [`set_arena_max`](crate::set_arena_max), comes after both.
 ///
 /// | setting | variable | default |
 /// |---|---|---|
@@ -97,6 +98,9 @@ impl Config {
 
     /// Which arena a thread uses: [`PerThread`](crate::PerThread), [`OnContention`], [`PerCpu`], or
     /// one's own.
+    ///
+    /// Unless it is set, that is `PerThread`. Setting that chooses the same, but a policy that is set
+    /// is asked at every refill, and the default only where it has something to say.
     pub const fn arena_policy(mut self, policy: &'static dyn ArenaPolicy) -> Self {
         self.policy = Some(policy);
         self

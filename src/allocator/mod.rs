@@ -4,7 +4,7 @@
 //! alloc ─ small ── thread cache, by the caller's slot          (fast path, thread_cache/slot.rs)
 //!       │          └─ empty: refill from the thread's arena    (small.rs)
 //!       ├ large ── a span of the page heap                     (large.rs)
-//!       └ huge ─── a mapping of its own                        (large.rs → huge.rs)
+//!       └ huge ─── a mapping of its own                        (large.rs → huge/)
 //! ```
 //!
 //! Nothing here is global. A test builds a heap of its own over a page source that fails on
@@ -141,7 +141,7 @@ impl<S: PageSource> Allocator<S> {
         let record = record.cast::<PolicyRef>();
         // SAFETY: the record has the size and alignment, is nobody else's, and stays.
         unsafe { record.write(policy) };
-        // Release pairs with the Acquire in `policy`.
+        // Release pairs with the Acquire in `policy_set`.
         self.policy.store(record.as_ptr(), Release);
     }
 
