@@ -42,10 +42,15 @@ run("set stop-on-solib-events 0")
 for symbol in open(os.environ["SYMBOLS"]):
     run("tbreak *0x%x" % (base + int(symbol, 16)))
 while True:
-    run("continue")
+    told = run("continue")
     if not gdb.selected_inferior().pid:
+        print(told)
         break
     print("seldom? " + run("info symbol $pc").strip())
 STEPS
-gdb -q -batch -ex 'set pagination off' -ex 'set confirm off' -x "$work/steps.py" "$work/program" 2>&1 |
-    sed -n 's/^seldom? \(.*\) in section .*$/\1/p' | if command -v c++filt >/dev/null; then c++filt; else cat; fi
+if ! gdb -q -batch -ex 'set pagination off' -ex 'set confirm off' -x "$work/steps.py" "$work/program" \
+    >"$work/log" 2>&1 || ! grep -q 'exited normally' "$work/log"; then
+    cat "$work/log" >&2
+    exit 1
+fi
+sed -n 's/^seldom? \(.*\) in section .*$/\1/p' "$work/log" | if command -v c++filt >/dev/null; then c++filt; else cat; fi
