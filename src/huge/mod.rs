@@ -12,7 +12,7 @@ use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
 use crate::page_source::PageSource;
 use crate::units::{PAGE_BYTES, round_up};
-use table::{CACHED_MAX, CHAINS, Mapping, Record, RecordPtr, Table, chain_of};
+use table::{CACHED_MAX, CHAINS, Freed, Mapping, Record, RecordPtr, Table, chain_of};
 
 /// Every huge allocation, and freed mappings kept for reuse.
 #[derive(Debug)]
@@ -55,20 +55,16 @@ impl Huge {
         align: usize,
     ) -> Option<HugeBlock> {
         let bytes = round_up(size.max(1), PAGE_BYTES)?;
+        if let Some(base) = self.table.lock().reuse(bytes, align) {
+            return Some(HugeBlock { base, is_zeroed: false });
+        }
         let record = supply.take_record()?;
-        let cached = self.table.lock().take_cached(bytes, align);
-        let (mapping, is_zeroed) = match cached {
-            Some(mapping) => (Mapping { asked_bytes: bytes, ..mapping }, false),
-            None => match supply.map(bytes, align) {
-                Some(mapping) => (mapping, true),
-                None => {
-                    supply.give_record(record);
-                    return None;
-                }
-            },
+        let Some(mapping) = supply.map(bytes, align) else {
+            supply.give_record(record);
+            return None;
         };
         self.table.lock().insert(record, mapping);
-        Some(HugeBlock { base: mapping.base, is_zeroed })
+        Some(HugeBlock { base: mapping.base, is_zeroed: true })
     }
 
     /// Frees the huge allocation of `size` bytes at `base`; `false` where there is none.
@@ -79,18 +75,18 @@ impl Huge {
         size: usize,
     ) -> bool {
         let asked_bytes = round_up(size.max(1), PAGE_BYTES);
-        let removed = {
+        let freed = {
             let mut table = self.table.lock();
             if table.find(base).map(|mapping| mapping.asked_bytes) != asked_bytes {
                 return false;
             }
-            table.remove(base).map(|(record, mapping)| (record, mapping, table.keep(mapping)))
+            let Some((record, mapping)) = table.remove(base) else { return false };
+            let freed = Freed { record, mapping };
+            if table.keep(freed) { None } else { Some(freed) }
         };
-        let Some((record, mapping, is_kept)) = removed else { return false };
-        supply.give_record(record);
-        if !is_kept {
+        if let Some(freed) = freed {
             // SAFETY: the mapping was one allocation's, which is free and off the table.
-            unsafe { supply.unmap(mapping) };
+            unsafe { supply.release(freed) };
         }
         true
     }
@@ -133,31 +129,31 @@ impl Huge {
     /// Unmaps the mappings kept for reuse; answers their bytes.
     pub(crate) fn release_cached<S: PageSource>(&self, supply: &HugeSupply<'_, S>) -> usize {
         let cached = self.table.lock().take_cached_aged(0);
-        self.unmap(supply, &cached)
+        self.release(supply, &cached)
     }
 
     /// Ages the mappings kept for reuse, and unmaps those that waited through a whole period.
     pub(crate) fn age<S: PageSource>(&self, supply: &HugeSupply<'_, S>) -> usize {
         let old = {
             let mut table = self.table.lock();
-            for mapping in table.cached.iter_mut().flatten() {
-                mapping.age += 1;
+            for freed in table.cached.iter_mut().flatten() {
+                freed.mapping.age += 1;
             }
             table.take_cached_aged(2)
         };
-        self.unmap(supply, &old)
+        self.release(supply, &old)
     }
 
-    fn unmap<S: PageSource>(
+    fn release<S: PageSource>(
         &self,
         supply: &HugeSupply<'_, S>,
-        cached: &[Option<Mapping>; CACHED_MAX],
+        cached: &[Option<Freed>; CACHED_MAX],
     ) -> usize {
         let mut released_bytes = 0;
-        for mapping in cached.iter().flatten() {
+        for freed in cached.iter().flatten() {
             // SAFETY: the mapping was kept, so nobody uses it, and the table just forgot it.
-            unsafe { supply.unmap(*mapping) };
-            released_bytes += mapping.bytes;
+            unsafe { supply.release(*freed) };
+            released_bytes += freed.mapping.bytes;
         }
         released_bytes
     }
@@ -211,9 +207,8 @@ impl Huge {
                 let base = unsafe { first.0.as_ref() }.mapping.base;
                 let Some((record, mapping)) = table.remove(base) else { break };
                 drop(table);
-                supply.give_record(record);
                 // SAFETY: the caller gives the allocation up.
-                unsafe { supply.unmap(mapping) };
+                unsafe { supply.release(Freed { record, mapping }) };
             }
         }
     }
@@ -234,7 +229,8 @@ impl Huge {
             }
         }
         ensure_eq!((count, used_bytes), (table.count, table.used_bytes), "huge allocations");
-        let cached_bytes: usize = table.cached.iter().flatten().map(|mapping| mapping.bytes).sum();
+        let cached_bytes: usize =
+            table.cached.iter().flatten().map(|freed| freed.mapping.bytes).sum();
         ensure_eq!(cached_bytes, table.cached_bytes, "huge mappings kept");
     }
 }
@@ -253,10 +249,14 @@ impl<S: PageSource> HugeSupply<'_, S> {
         Some(Mapping { base, bytes, asked_bytes: bytes, age: 0 })
     }
 
+    /// Unmaps a mapping and gives its record back.
+    ///
     /// # Safety
     ///
-    /// The mapping is whole and nobody uses it any more.
-    unsafe fn unmap(&self, mapping: Mapping) {
+    /// The mapping is whole and nobody uses it any more; the record is off every chain.
+    unsafe fn release(&self, freed: Freed) {
+        let Freed { record, mapping } = freed;
+        self.give_record(record);
         // SAFETY: the caller's promise.
         unsafe { self.source.unmap(mapping.base, mapping.bytes) };
         self.source.limits().subtract_resident(mapping.bytes);

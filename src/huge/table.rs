@@ -16,7 +16,7 @@ pub(super) struct Table {
     pub(super) chains: [Option<RecordPtr>; CHAINS],
     pub(super) count: usize,
     pub(super) used_bytes: usize,
-    pub(super) cached: [Option<Mapping>; CACHED_MAX],
+    pub(super) cached: [Option<Freed>; CACHED_MAX],
     pub(super) cached_bytes: usize,
 }
 
@@ -37,8 +37,15 @@ impl Mapping {
     }
 }
 
+/// A mapping that was freed, with the record that it had and that its next user needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Freed {
+    pub(super) record: RecordPtr,
+    pub(super) mapping: Mapping,
+}
+
 // A heap's memory is zeros at first: they have to mean that no mapping is kept.
-const _: () = assert!(size_of::<Option<Mapping>>() == size_of::<Mapping>());
+const _: () = assert!(size_of::<Option<Freed>>() == size_of::<Freed>());
 
 /// The record of one huge allocation.
 #[derive(Debug)]
@@ -130,36 +137,39 @@ impl Table {
         None
     }
 
-    /// Takes out a kept mapping that is long enough, aligned, and at most an eighth too long.
-    pub(super) fn take_cached(&mut self, bytes: usize, align: usize) -> Option<Mapping> {
-        let fits = |mapping: &Mapping| {
+    /// Makes a kept mapping that is long enough, aligned, and at most an eighth too long an
+    /// allocation again; answers where it is.
+    pub(super) fn reuse(&mut self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let fits = |Freed { mapping, .. }: &Freed| {
             mapping.bytes >= bytes
                 && mapping.bytes - bytes <= bytes / 8
                 && mapping.base.addr().get().is_multiple_of(align)
         };
         let slot = self.cached.iter_mut().find(|slot| slot.as_ref().is_some_and(fits))?;
-        let mapping = slot.take()?;
+        let Freed { record, mapping } = slot.take()?;
         self.cached_bytes -= mapping.bytes;
-        Some(mapping)
+        self.insert(record, Mapping { asked_bytes: bytes, ..mapping });
+        Some(mapping.base)
     }
 
     /// Keeps a mapping for reuse, if there is room.
-    pub(super) fn keep(&mut self, mapping: Mapping) -> bool {
+    pub(super) fn keep(&mut self, freed: Freed) -> bool {
+        let Freed { record, mapping } = freed;
         if self.cached_bytes + mapping.bytes > CACHED_BYTES_MAX {
             return false;
         }
         let Some(slot) = self.cached.iter_mut().find(|slot| slot.is_none()) else { return false };
-        *slot = Some(Mapping { age: 0, ..mapping });
+        *slot = Some(Freed { record, mapping: Mapping { age: 0, ..mapping } });
         self.cached_bytes += mapping.bytes;
         true
     }
 
     /// Takes out the kept mappings of at least this age.
-    pub(super) fn take_cached_aged(&mut self, age: u8) -> [Option<Mapping>; CACHED_MAX] {
+    pub(super) fn take_cached_aged(&mut self, age: u8) -> [Option<Freed>; CACHED_MAX] {
         let mut taken = [None; CACHED_MAX];
         for (slot, taken) in self.cached.iter_mut().zip(&mut taken) {
-            *taken = slot.take_if(|mapping| mapping.age >= age);
-            self.cached_bytes -= taken.map_or(0, |mapping| mapping.bytes);
+            *taken = slot.take_if(|freed| freed.mapping.age >= age);
+            self.cached_bytes -= taken.map_or(0, |freed| freed.mapping.bytes);
         }
         taken
     }
