@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt::Write as _;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicI32, AtomicUsize};
+use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 
 use capmalloc::{ArenaStats, Stats};
 
@@ -13,7 +13,7 @@ use crate::errno;
 static MAPPED_MAX_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Above the descriptors that shells and servers count on, as far as the limit on them allows.
-const FIGURES_AT_MIN: [c_int; 4] = [200, 100, 50, 10];
+const FIGURES_AT_MIN: [c_int; 5] = [200, 100, 50, 10, 3];
 
 /// As in `malloc.h`.
 #[repr(C)]
@@ -171,8 +171,13 @@ fn write_system(text: &mut String, bytes: usize, max_bytes: usize) -> core::fmt:
 }
 
 /// Where figures go at exit: standard error as it was at the start, for many programs close theirs
-/// before they end. Negative where none are wanted.
+/// before they end. Negative where none are wanted, or there was no standard error.
 static FIGURES_AT: AtomicI32 = AtomicI32::new(-1);
+
+/// The device and the file that standard error was then. A program that closes all descriptors may
+/// have come to use the number for a file of its own.
+static FIGURES_DEVICE: AtomicU64 = AtomicU64::new(0);
+static FIGURES_FILE: AtomicU64 = AtomicU64::new(0);
 
 /// Sees to the figures at exit if the variable `CAPMALLOC_STATS` asks for them as a `table` or as
 /// `json`.
@@ -195,18 +200,38 @@ pub(crate) fn write_at_exit_if_asked() {
     };
     // SAFETY: a copy of a descriptor.
     let copy = |min: c_int| unsafe { libc::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, min) };
-    let copy = FIGURES_AT_MIN.into_iter().map(copy).find(|copy| *copy >= 0);
-    FIGURES_AT.store(copy.unwrap_or(libc::STDERR_FILENO), Relaxed);
+    let Some(copy) = FIGURES_AT_MIN.into_iter().map(copy).find(|copy| *copy >= 0) else { return };
+    let Some((device, file)) = identity_of(copy) else { return };
+    FIGURES_DEVICE.store(device, Relaxed);
+    FIGURES_FILE.store(file, Relaxed);
+    FIGURES_AT.store(copy, Relaxed);
     // SAFETY: a function that takes and returns nothing and lives as long as the program.
     unsafe { libc::atexit(writer) };
 }
 
+/// The device and the file that a descriptor is of.
+fn identity_of(descriptor: c_int) -> Option<(u64, u64)> {
+    // SAFETY: zeros are a valid value of a structure of numbers, and the call writes it.
+    unsafe {
+        let mut status: libc::stat = core::mem::zeroed();
+        (libc::fstat(descriptor, &mut status) == 0).then_some((status.st_dev, status.st_ino))
+    }
+}
+
 extern "C" fn write_table_at_exit() {
-    write_to(FIGURES_AT.load(Relaxed), &capmalloc::stats().to_string());
+    write_at_exit(&capmalloc::stats().to_string());
 }
 
 extern "C" fn write_json_at_exit() {
-    write_to(FIGURES_AT.load(Relaxed), &json(&capmalloc::stats()));
+    write_at_exit(&json(&capmalloc::stats()));
+}
+
+fn write_at_exit(figures: &str) {
+    let descriptor = FIGURES_AT.load(Relaxed);
+    let identity = (FIGURES_DEVICE.load(Relaxed), FIGURES_FILE.load(Relaxed));
+    if identity_of(descriptor) == Some(identity) {
+        write_to(descriptor, figures);
+    }
 }
 
 fn json(stats: &Stats) -> String {

@@ -4,6 +4,7 @@
 mod common;
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use common::{Ending, library, runner};
@@ -73,6 +74,22 @@ fn figures_come_at_exit_as_a_table_or_as_json() {
     assert!(object.starts_with("{\"pid\":") && object.ends_with('}'), "{json}");
     for name in ["allocated_bytes", "resident_bytes", "arena_max", "purged_bytes"] {
         assert!(object.contains(&format!("\"{name}\":")), "{name}: {json}");
+    }
+}
+
+#[test]
+fn figures_are_not_written_into_a_programs_own_files() {
+    // One that has no standard error at its start and opens a file in its place, and one that opens
+    // a file under the number that figures have.
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-file");
+    let path = file.to_str().expect("a path of letters");
+    let without = format!("exec 2>&-; exec bash -c 'exec 2>{path}; :'");
+    let reused = format!("exec 200>{path}; :");
+    for script in [without, reused] {
+        std::fs::write(&file, "").expect("a file");
+        let ending = run(&["run", "--stats", "bash", "-c", &script]);
+        assert!(ending.status.success(), "{script}: {ending}");
+        assert_eq!(std::fs::read_to_string(&file).expect("the file"), "", "{script}");
     }
 }
 
