@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use super::errno::ErrnoKept;
 use super::thread;
 
-/// Words of a mask for 1024 processors; on machines that have more each goes by its number.
+/// Words of a mask for 1024 processors; on machines that have more those go by their numbers.
 const WORDS: usize = 16;
 
 /// The processors that the process's first thread might use at the first look.
@@ -20,8 +20,8 @@ static IS_KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// The place of the processor that the calling thread runs on, at this moment.
 ///
-/// That is how many with lower numbers the process may use. One that it got later, or by a thread of
-/// its own choice, goes by its number.
+/// That is how many with lower numbers the process may use. Behind these come the others, which it
+/// may get later or a thread ask for; no two have the same place.
 pub(crate) fn current_place() -> usize {
     // Relaxed: who misses a word that another thread stores goes by numbers this once.
     if !IS_KNOWN.load(Relaxed) {
@@ -48,12 +48,14 @@ fn look() {
 }
 
 fn place_of(cpu: usize, mask: impl Fn(usize) -> u64) -> usize {
+    let count = |words| (0..words).map(|word| mask(word).count_ones() as usize).sum::<usize>();
     let (word, bit) = (cpu / 64, cpu % 64);
-    if word >= WORDS || mask(word) >> bit & 1 == 0 {
+    if word >= WORDS {
         return cpu;
     }
-    let before: u32 = (0..word).map(|word| mask(word).count_ones()).sum();
-    (before + (mask(word) & ((1 << bit) - 1)).count_ones()) as usize
+    let lower = count(word) + (mask(word) & ((1 << bit) - 1)).count_ones() as usize;
+    let may_be_used = mask(word) >> bit & 1 == 1;
+    if may_be_used { lower } else { count(WORDS) + cpu - lower }
 }
 
 #[cfg(test)]
@@ -74,9 +76,20 @@ mod tests {
     }
 
     #[test]
-    fn others_go_by_their_numbers() {
-        assert_eq!(places(&[0b101], &[1, 3, 64, 1024, usize::MAX]), [1, 3, 64, 1024, usize::MAX]);
-        assert_eq!(places(&[], &[0, 5]), [0, 5], "where the kernel tells nothing");
+    fn others_come_behind_them() {
+        assert_eq!(places(&[0b1000], &[3, 0, 1, 2, 4, 5]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(places(&[0b101], &[1, 3, 64, 1024, usize::MAX]), [2, 3, 64, 1024, usize::MAX]);
+        assert_eq!(places(&[], &[0, 5, 1023]), [0, 5, 1023], "where the kernel tells nothing");
+    }
+
+    #[test]
+    fn no_two_have_the_same_place() {
+        let all: Vec<usize> = (0..1100).collect();
+        for words in [&[0b0101_0110, 0, 0, 7 << 40][..], &[u64::MAX; WORDS], &[0; WORDS]] {
+            let mut places = places(words, &all);
+            places.sort_unstable();
+            assert_eq!(places, all);
+        }
     }
 
     #[test]
