@@ -342,8 +342,8 @@ impl BinState {
         let capacity = class.shape().capacity as usize;
         let sealed = self.slabs.sealed_tally();
         let all_free_blocks = self.counts.slabs * capacity - self.counts.taken_blocks;
-        let blocks = (self.counts.slabs - sealed.slabs as usize) * capacity;
-        let free_blocks = all_free_blocks - sealed.free_blocks as usize;
+        let blocks = (self.counts.slabs - sealed.slabs) * capacity;
+        let free_blocks = all_free_blocks - sealed.free_blocks;
         free_blocks * SPARSE_PART > blocks && free_blocks * class.block_bytes() > SPARSE_MIN_BYTES
     }
 

@@ -60,7 +60,10 @@ impl Arena {
     }
 
     pub(crate) fn leave(&self) {
-        self.threads.fetch_sub(1, Relaxed);
+        // Never below zero: a signal's handler may fork while its thread has joined without a cache
+        // to say so, and the child counts from caches.
+        let less = |threads: usize| threads.checked_sub(1);
+        let _ = self.threads.fetch_update(Relaxed, Relaxed, less);
     }
 
     /// Forgets all threads, for a child of a fork, which counts those it has.

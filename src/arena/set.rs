@@ -123,10 +123,14 @@ impl Arenas {
         let (choice, open) =
             self.with_view(|view| (policy.reassign(view, current, contended), view.open));
         let choice = choice?;
-        if choice >= open && self.is_refused_again() {
+        let wants_new = choice >= open;
+        if wants_new && self.is_refused() {
+            // Relaxed: a number to choose by; two that take the same one from it cost nothing.
+            self.refusals_left.store(self.refusals_left.load(Relaxed).saturating_sub(1), Relaxed);
             return None;
         }
-        self.resolve(choice, open, metadata, page_heap).filter(|&choice| choice != current)
+        let moved = self.resolve(choice, open, metadata, page_heap);
+        moved.filter(|&choice| choice != current && !(wants_new && self.is_refused()))
     }
 
     /// Whether an arena has so many threads that the default policy would spread them anew.
@@ -185,12 +189,10 @@ impl Arenas {
         }
     }
 
-    /// Whether memory for an arena was refused, and not so many have asked for one since.
-    fn is_refused_again(&self) -> bool {
-        // Relaxed: a number to choose by; two that take the same one from it cost nothing.
-        let left = self.refusals_left.load(Relaxed);
-        self.refusals_left.store(left.saturating_sub(1), Relaxed);
-        left > 0
+    /// Whether the next arena needs memory that was refused when not so many had asked since.
+    fn is_refused(&self) -> bool {
+        let open = self.open();
+        self.refusals_left.load(Relaxed) > 0 && open < self.cap() && self.get(open).is_none()
     }
 
     /// Opens one more arena, if the cap and memory allow it.

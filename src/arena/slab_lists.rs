@@ -30,8 +30,8 @@ pub(super) struct SlabLists {
 /// How many slabs are sealed, and how many of their blocks are free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SealedTally {
-    pub(super) slabs: u32,
-    pub(super) free_blocks: u32,
+    pub(super) slabs: usize,
+    pub(super) free_blocks: usize,
 }
 
 /// What a walk over all slabs of a bin adds up to.
@@ -67,7 +67,7 @@ impl SlabLists {
         self.occupied |= 1 << level;
         if level == SEALED {
             self.sealed.slabs += 1;
-            self.sealed.free_blocks += slab.free_blocks() as u32;
+            self.sealed.free_blocks += slab.free_blocks();
         }
     }
 
@@ -86,7 +86,7 @@ impl SlabLists {
         }
         if level == SEALED {
             self.sealed.slabs -= 1;
-            self.sealed.free_blocks -= slab.free_blocks() as u32;
+            self.sealed.free_blocks -= slab.free_blocks();
         }
     }
 
@@ -94,7 +94,7 @@ impl SlabLists {
     #[inline]
     pub(super) fn note_freed(&mut self, level: usize, count: usize) {
         if level == SEALED {
-            self.sealed.free_blocks += count as u32;
+            self.sealed.free_blocks += count;
         }
     }
 
@@ -180,7 +180,7 @@ impl SlabLists {
                 tally.taken_blocks += shape.capacity as usize - slab.free_blocks();
                 if slab.is_sealed() {
                     sealed.slabs += 1;
-                    sealed.free_blocks += slab.free_blocks() as u32;
+                    sealed.free_blocks += slab.free_blocks();
                 }
             }
         }

@@ -134,12 +134,14 @@ fn a_thread_that_wants_a_new_arena_gets_one_though_another_was_faster() {
 
 #[test]
 fn where_memory_for_an_arena_is_refused_not_everyone_who_would_move_there_tries_again() {
-    let world = World::with_open(1);
-    world.arenas.set_first_cap(2);
+    let world = World::with_open(2);
+    world.arenas.set_first_cap(3);
     world.source().set_calls_left(0);
-    assert_eq!(world.reassign(&Fixed(1), 0, false), None);
+    assert_eq!(world.reassign(&Fixed(2), 1, false), None, "nor does it move elsewhere");
     world.source().set_calls_left(usize::MAX);
-    assert!((0..256).all(|_| world.reassign(&Fixed(1), 0, false).is_none()));
-    assert_eq!(world.arenas.open(), 1);
-    assert_eq!(world.reassign(&Fixed(1), 0, false), Some(1), "the next one tries");
+    assert!((0..256).all(|_| world.reassign(&Fixed(2), 1, false).is_none()));
+    assert_eq!(world.reassign(&Fixed(0), 1, false), Some(0), "open arenas are as before");
+    assert_eq!(world.arenas.open(), 2);
+    assert_eq!(world.reassign(&Fixed(2), 1, false), Some(2), "the next one tries");
+    assert_eq!(world.reassign(&Fixed(4), 0, false), Some(1), "at the cap nothing is refused");
 }
