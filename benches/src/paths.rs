@@ -28,6 +28,8 @@ pub static PATHS: &[Path] = &[
     pair("pair_1024", Pair::of(1024)),
     pair("pair_64_aligned_64", Pair::aligned(64, 64)),
     pair("pair_4096_zeroed", Pair::zeroed(4096)),
+    // The same of a mapping that is kept in between.
+    Path { iterations: 1000, ..pair("pair_4_mib", Pair::of(4 << 20)) },
     // One free and one allocation, of 8 bytes to 2 KiB, among 4096 blocks.
     Path {
         name: "replacement",

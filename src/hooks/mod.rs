@@ -27,10 +27,11 @@
 //!
 //! What happens under the heap's locks is noted there, and told later: by the first thread that
 //! comes to the end of a slow path, which is a refill or a flush of its cache, whatever it does
-//! with a large or huge block that the cache does not serve, a [`trim`](crate::trim), or a change of a setting. That is most often
-//! the thread that caused the event, right after. Only [`Event::AllocationFailed`] is told at once,
-//! by the thread whose request it is. One thread tells events in their order; several threads may
-//! do so at the same time, so a hook may run on many threads at once.
+//! with a large or huge block that the cache does not serve, a [`trim`](crate::trim), or a change of
+//! a setting. That is most often the thread that caused the event, right after. Only
+//! [`Event::AllocationFailed`] is told at once, by the thread whose request it is. One thread tells
+//! events in their order; several threads may do so at the same time, so a hook may run on many
+//! threads at once.
 //!
 //! So a hook runs in the middle of some allocation or free of the program's, and with no lock of
 //! the allocator held.
