@@ -189,7 +189,7 @@ impl Arenas {
         }
     }
 
-    /// Whether the next arena needs memory that was refused when not so many had asked since.
+    /// Whether the next arena needs memory, and that was refused a short while ago.
     fn is_refused(&self) -> bool {
         let open = self.open();
         self.refusals_left.load(Relaxed) > 0 && open < self.cap() && self.get(open).is_none()

@@ -25,9 +25,9 @@ pub fn arena_max() -> usize {
 /// Changes how many arenas may exist at a time, from 1 to 1024, while the program runs.
 ///
 /// A higher cap lets threads that come later open new arenas, and those of an arena that more than
-/// 32 share. A lower one closes the arenas beyond
-/// it before this returns: their slabs move to the arenas left, and their threads follow at their
-/// next refill. No block moves, and memory does not rise.
+/// 32 share. A lower one closes the arenas beyond it before this returns: their slabs move to the
+/// arenas left, and their threads follow at their next refill. No block moves, and memory does not
+/// rise.
 ///
 /// # Errors
 ///

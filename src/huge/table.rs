@@ -45,7 +45,7 @@ pub(super) struct Freed {
 }
 
 // A heap's memory is zeros at first: they have to mean that no mapping is kept.
-// SAFETY: of a place without a mapping, all that matters is that its record's pointer is null.
+// SAFETY: the compiler makes the value, and refuses where zeros are none.
 const _: () = assert!(unsafe { core::mem::zeroed::<Option<Freed>>() }.is_none());
 
 /// The record of one huge allocation.

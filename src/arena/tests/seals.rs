@@ -228,7 +228,7 @@ fn sealed_slabs_do_not_hide_that_the_others_are_sparse() {
     let class = class_of(512);
     let sealed = world.take(0, class, 8);
     world.bin(0, class).seal();
-    // As many slabs, of which each loses a block, as the test above has.
+    // Of 200 slabs that are not sealed each loses one block of eight.
     let mut blocks = world.take(0, class, 200 * 8);
     let gone: Vec<_> = blocks.iter().copied().step_by(8).collect();
     blocks.retain(|block| !gone.contains(block));
