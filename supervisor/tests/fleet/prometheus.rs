@@ -3,11 +3,18 @@
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::role::{Role, await_some, instance};
+
+/// How often it is started for a port of its own.
+const STARTS: usize = 5;
+
+/// The longest that it may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// A Prometheus; it is killed with this value.
 struct Prometheus {
@@ -19,7 +26,20 @@ struct Prometheus {
 
 impl Prometheus {
     /// None where the machine has no `prometheus`.
+    ///
+    /// It cannot be asked which port it took of its own choice, and one that was free a moment ago may
+    /// be another process's by then; so it is started until it stays.
     fn start(targets: &[(&str, &str)]) -> Option<Prometheus> {
+        for _ in 0..STARTS {
+            let mut prometheus = Prometheus::start_at(free_port(), targets)?;
+            if prometheus.comes_up() {
+                return Some(prometheus);
+            }
+        }
+        panic!("prometheus ended {STARTS} times before it answered");
+    }
+
+    fn start_at(port: u16, targets: &[(&str, &str)]) -> Option<Prometheus> {
         let directory = TempDir::new().expect("a directory");
         let mut config = "global: {scrape_interval: 200ms}\nscrape_configs:\n".to_owned();
         for (job, target) in targets {
@@ -30,7 +50,6 @@ impl Prometheus {
         }
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, config).expect("the configuration");
-        let port = free_port();
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", file.display()))
@@ -48,9 +67,20 @@ impl Prometheus {
         Some(Prometheus { child, url, _directory: directory })
     }
 
+    /// Whether it answers in the end, rather than ends.
+    fn comes_up(&mut self) -> bool {
+        await_some("prometheus answers or ends", || {
+            let has_ended = self.child.try_wait().expect("a child to ask about").is_some();
+            (has_ended || self.ask("status/buildinfo").is_some()).then_some(!has_ended)
+        })
+    }
+
     /// What its API answers, once it is up.
     fn ask(&self, path: &str) -> Option<Value> {
-        let mut response = ureq::get(format!("{}/api/v1/{path}", self.url)).call().ok()?;
+        let request = ureq::get(format!("{}/api/v1/{path}", self.url));
+        // Whoever else has the port may never answer.
+        let request = request.config().timeout_global(Some(ANSWER_MAX)).build();
+        let mut response = request.call().ok()?;
         let mut answer: Value = response.body_mut().read_json().ok()?;
         (answer["status"] == "success").then(|| answer["data"].take())
     }
@@ -71,7 +101,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// A port that was free a moment ago: Prometheus tells nobody which one it took of its own choice.
+/// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("its address").port()
