@@ -14,6 +14,8 @@ use core::sync::atomic::Ordering;
 use parking_lot::lock_api::{self, GuardNoSend, RawMutex};
 
 use crate::sync::{AtomicU32, Backoff, futex};
+use held_rank::HeldRank;
+pub(crate) use held_rank::RanksAside;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -35,6 +37,8 @@ pub(crate) mod rank {
     pub(crate) const CACHE_REGISTRY: u8 = 20;
     /// One thread's cache, outside the owner's fast path.
     pub(crate) const THREAD_CACHE: u8 = 30;
+    /// Which processors have a cache, and what those may hold.
+    pub(crate) const CPU_CACHES: u8 = 35;
     /// One size class's slabs in one arena.
     pub(crate) const BIN: u8 = 40;
     /// The table of huge mappings.
@@ -52,8 +56,8 @@ pub(crate) mod rank {
 /// How often a waiting thread looks before it sleeps, at growing intervals: for some 20 to 50
 /// microseconds, which is longer than anybody at work holds a lock.
 ///
-/// But for the list of caches: who has it for longer than a moment reclaims, and is not waited for
-/// awake.
+/// But for the list of caches: who has it for longer than a moment makes a fence on all threads for a
+/// reclaim, and is not waited for awake.
 const fn spins(rank: u8) -> usize {
     match rank {
         _ if cfg!(loom) => 1,
@@ -61,6 +65,9 @@ const fn spins(rank: u8) -> usize {
         _ => 40,
     }
 }
+
+/// Looks of one who can go elsewhere: a microsecond or two, in which a holder at work is done.
+const SPINS_SOON: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// A mutual exclusion lock in one word that sleeps in the kernel.
 #[derive(Debug)]
@@ -90,7 +97,7 @@ unsafe impl<const RANK: u8> RawMutex for RawFutexMutex<RANK> {
     unsafe fn unlock(&self) {
         // Release pairs with the Acquire of whoever takes the lock next.
         if self.0.swap(FREE, Ordering::Release) == HELD_AND_AWAITED {
-            futex::wake_one(&self.0);
+            futex::wake_all(&self.0);
         }
     }
 }
@@ -98,20 +105,36 @@ unsafe impl<const RANK: u8> RawMutex for RawFutexMutex<RANK> {
 impl<const RANK: u8> RawFutexMutex<RANK> {
     #[cold]
     fn lock_slow(&self) {
+        if self.spin(spins(RANK)) {
+            return;
+        }
+        // All sleepers are woken at a time, and each of them tries again as if it had just come.
+        while !self.try_lock() {
+            // Relaxed, for nothing is read yet: the word only says to the holder that somebody sleeps.
+            let marked = self.0.compare_exchange(
+                HELD,
+                HELD_AND_AWAITED,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            if marked != Err(FREE) {
+                futex::wait(&self.0, HELD_AND_AWAITED);
+            }
+        }
+    }
+
+    /// Looks for the lock to be free so often, at growing intervals; answers whether it was had.
+    fn spin(&self, looks: usize) -> bool {
         let backoff = Backoff::new();
         // Never by giving up the processor: where a thousand threads wait for it, this one would be
         // away for long, and with it the outer locks that it holds.
-        for _ in 0..spins(RANK) {
+        for _ in 0..looks {
             if self.0.load(Ordering::Relaxed) == FREE && self.try_lock() {
-                return;
+                return true;
             }
             backoff.spin();
         }
-        // Acquire pairs with `unlock`. Having slept once, this thread cannot know whether others
-        // still do, so it takes the lock as awaited and its unlock wakes the next.
-        while self.0.swap(HELD_AND_AWAITED, Ordering::Acquire) != FREE {
-            futex::wait(&self.0, HELD_AND_AWAITED);
-        }
+        false
     }
 }
 
@@ -153,6 +176,28 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
             Some(inner) => (MutexGuard { inner, _rank: rank }, false),
             None => (MutexGuard { inner: self.0.lock(), _rank: rank }, true),
         }
+    }
+
+    /// Takes the lock if it is to be had within a moment, and tells whether it had to wait; for one
+    /// who can go elsewhere, where the holder may have lost the processor.
+    #[inline]
+    pub(crate) fn lock_soon(&self) -> Option<(MutexGuard<'_, RANK, T>, bool)> {
+        if let Some(guard) = self.try_lock() {
+            return Some((guard, false));
+        }
+        // SAFETY: the raw lock is used as a lock: where it was had, a guard is made of it.
+        let is_mine = unsafe { self.0.raw() }.spin(SPINS_SOON);
+        is_mine.then(|| {
+            // SAFETY: this thread has just taken the lock, and there is no other guard.
+            let inner = unsafe { self.0.make_guard_unchecked() };
+            (MutexGuard { inner, _rank: HeldRank::take(RANK) }, true)
+        })
+    }
+
+    /// Takes the lock beside another of its rank that this thread holds, if nobody has it; so nobody
+    /// waits for it, and two threads cannot for each other.
+    pub(crate) fn try_lock_beside(&self) -> Option<MutexGuard<'_, RANK, T>> {
+        Some(MutexGuard { inner: self.0.try_lock()?, _rank: HeldRank::NONE })
     }
 
     /// Takes two locks of one rank, the one at the lower address first.
@@ -228,158 +273,6 @@ impl<const RANK: u8, T> DerefMut for MutexGuard<'_, RANK, T> {
     }
 }
 
-/// The debug build's note that the current thread holds a rank; nothing at all in release.
-#[derive(Debug)]
-struct HeldRank {
-    #[cfg(debug_assertions)]
-    rank: u8,
-}
-
-#[cfg(not(debug_assertions))]
-impl HeldRank {
-    const NONE: HeldRank = HeldRank {};
-
-    #[inline(always)]
-    fn take(_rank: u8) -> HeldRank {
-        HeldRank {}
-    }
-}
-
-/// Sets the ranks that the thread holds aside while it lives.
-///
-/// For calls out of a heap, into a page source: what that uses, the global heap or another heap of
-/// its own, has the same ranks and is further inside than any of this heap's.
-#[derive(Debug)]
-pub(crate) struct RanksAside {
-    #[cfg(debug_assertions)]
-    held: u128,
-}
-
-#[cfg(not(debug_assertions))]
-impl RanksAside {
-    #[inline(always)]
-    pub(crate) fn new() -> RanksAside {
-        RanksAside {}
-    }
-}
-
-#[cfg(debug_assertions)]
-mod held {
-    use super::{HeldRank, RanksAside};
-    use crate::sync::thread_local;
-    use core::cell::Cell;
-
-    thread_local! {
-        /// One bit for each rank held. Constant and without a destructor, so that reading it
-        /// neither allocates nor registers anything.
-        static RANKS: Cell<u128> = const { Cell::new(0) };
-    }
-
-    impl HeldRank {
-        pub(super) const NONE: HeldRank = HeldRank { rank: u8::MAX };
-
-        pub(super) fn take(rank: u8) -> HeldRank {
-            let held = RANKS.with(Cell::get);
-            if held >> rank != 0 {
-                crate::os::message::abort_with(format_args!(
-                    "lock of rank {rank} taken while ranks {held:#b} are held"
-                ));
-            }
-            RANKS.with(|ranks| ranks.set(held | 1 << rank));
-            HeldRank { rank }
-        }
-    }
-
-    impl RanksAside {
-        pub(crate) fn new() -> RanksAside {
-            RanksAside { held: RANKS.replace(0) }
-        }
-    }
-
-    impl Drop for RanksAside {
-        fn drop(&mut self) {
-            RANKS.set(self.held);
-        }
-    }
-
-    impl Drop for HeldRank {
-        fn drop(&mut self) {
-            if self.rank != u8::MAX {
-                RANKS.with(|ranks| ranks.set(ranks.get() & !(1 << self.rank)));
-            }
-        }
-    }
-}
-
+mod held_rank;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    #[test]
-    fn excludes_and_wakes() {
-        let lock = Arc::new(Mutex::<1, u64>::new(0));
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                let lock = Arc::clone(&lock);
-                std::thread::spawn(move || {
-                    for _ in 0..20_000 {
-                        *lock.lock() += 1;
-                    }
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        assert_eq!(*lock.lock(), 160_000);
-    }
-
-    #[test]
-    fn contention_is_noted() {
-        let lock = Mutex::<1, ()>::new(());
-        assert!(!lock.lock_noting_contention().1);
-        let held = lock.lock();
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| lock.lock_noting_contention().1);
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            drop(held);
-            assert!(waiter.join().unwrap());
-        });
-    }
-
-    #[test]
-    fn a_lock_that_is_taken_is_not_waited_for_when_tried() {
-        let lock = Mutex::<1, u8>::new(7);
-        let held = lock.try_lock().expect("a lock that nobody has");
-        std::thread::scope(|scope| {
-            assert!(scope.spawn(|| lock.try_lock().is_none()).join().unwrap());
-        });
-        drop(held);
-        assert_eq!(*lock.try_lock().expect("a lock that was released"), 7);
-    }
-
-    #[test]
-    fn ranks_set_aside_do_not_stand_in_the_way_and_come_back() {
-        let (outer, inner) = (Mutex::<5, ()>::new(()), Mutex::<9, ()>::new(()));
-        let held = inner.lock();
-        let aside = RanksAside::new();
-        // Out of order, had the other one's rank not been set aside.
-        drop(outer.lock());
-        drop(aside);
-        let innermost = Mutex::<10, ()>::new(());
-        drop(innermost.lock());
-        drop(held);
-        drop(outer.lock());
-    }
-
-    #[test]
-    fn two_locks_of_a_rank_are_taken_in_address_order() {
-        let locks = [Mutex::<1, u8>::new(1), Mutex::<1, u8>::new(2)];
-        let (first, second) = Mutex::lock_two(&locks[0], &locks[1]);
-        assert_eq!((*first, *second), (1, 2));
-        drop((first, second));
-        let (first, second) = Mutex::lock_two(&locks[1], &locks[0]);
-        assert_eq!((*first, *second), (2, 1));
-    }
-}
+mod tests;

@@ -19,8 +19,17 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32) {
     }
 }
 
+/// Wakes all threads that sleep on `word`.
+pub(crate) fn wake_all(word: &AtomicU32) {
+    wake(word, libc::c_int::MAX);
+}
+
 /// Wakes one thread that sleeps on `word`.
 pub(crate) fn wake_one(word: &AtomicU32) {
+    wake(word, 1);
+}
+
+fn wake(word: &AtomicU32, count: libc::c_int) {
     let _errno = ErrnoKept::new();
     // SAFETY: the kernel uses the address only to find sleepers.
     unsafe {
@@ -28,7 +37,7 @@ pub(crate) fn wake_one(word: &AtomicU32) {
             libc::SYS_futex,
             word.as_ptr(),
             libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-            1,
+            count,
         );
     }
 }

@@ -253,6 +253,17 @@ pub(crate) mod futex {
         loom::thread::park();
     }
 
+    /// Wakes all threads that sleep on `word`.
+    pub(crate) fn wake_all(word: &AtomicU32) {
+        // A look at the word, so that loom tries what others do between `unlock` and the wake.
+        word.newest();
+        SLEEPERS.with_borrow_mut(|sleepers| {
+            sleepers.extract_if(.., |(on, _)| *on == address(word)).for_each(|(_, sleeper)| {
+                sleeper.unpark();
+            });
+        });
+    }
+
     /// Wakes one thread that sleeps on `word`.
     pub(crate) fn wake_one(word: &AtomicU32) {
         // A look at the word, so that loom tries what others do between `unlock` and the wake.
