@@ -13,7 +13,7 @@ use crate::counted_source::CountedSource;
 use crate::lock::{Mutex, rank};
 use crate::page_source::PageSource;
 use crate::units::{PAGE_BYTES, round_up};
-use pools::{ALL, CHUNK_BYTES, Pools, RECORD_BYTES, WITH_ROOM, pool_of};
+use pools::{ALL, CHUNK_BYTES, ChunkPtr, Pools, RECORD_BYTES, WITH_ROOM, pool_of};
 
 /// Storage of records.
 #[derive(Debug)]
@@ -37,15 +37,22 @@ impl Metadata {
         source: &CountedSource<S>,
         bytes: usize,
     ) -> Option<NonNull<u8>> {
-        let mut pools = self.pools.lock();
         let Some(pool) = pool_of(bytes) else {
             let bytes = round_up(bytes, PAGE_BYTES)?;
             let record = source.map(bytes, PAGE_BYTES)?;
-            pools.touched_bytes += bytes;
+            self.pools.lock().touched_bytes += bytes;
             source.limits().count_resident(bytes);
             return Some(record);
         };
-        pools.take(pool, source)
+        loop {
+            if let Some(record) = self.pools.lock().take(pool, source) {
+                return Some(record);
+            }
+            // Without the lock, as all calls to the source that make a mapping here: where a thousand threads begin, each
+            // wants a record, and the kernel has a lock of its own for them to queue at.
+            let chunk = ChunkPtr::map(pool, source)?;
+            self.pools.lock().add(chunk);
+        }
     }
 
     /// Gives a record back.
@@ -60,14 +67,13 @@ impl Metadata {
         record: NonNull<u8>,
         bytes: usize,
     ) {
-        let mut pools = self.pools.lock();
         if let Some(pool) = pool_of(bytes) {
             // SAFETY: the caller promises a record of this pool.
-            unsafe { pools.give(pool, record) };
+            unsafe { self.pools.lock().give(pool, record) };
             return;
         }
         let bytes = bytes.next_multiple_of(PAGE_BYTES);
-        pools.touched_bytes -= bytes;
+        self.pools.lock().touched_bytes -= bytes;
         source.limits().subtract_resident(bytes);
         // SAFETY: a record of this size is a mapping of its own, made in `take`.
         unsafe { source.unmap(record, bytes) };

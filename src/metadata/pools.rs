@@ -95,16 +95,14 @@ impl Pools {
         Pools { with_room: [None; RECORD_BYTES.len()], all: None, touched_bytes: 0 }
     }
 
+    /// A record of this pool, unless none of its chunks has room.
     pub(super) fn take<S: PageSource>(
         &mut self,
         pool: usize,
         source: &CountedSource<S>,
     ) -> Option<NonNull<u8>> {
         let record_bytes = RECORD_BYTES[pool];
-        let chunk = match self.with_room[pool] {
-            Some(chunk) => chunk,
-            None => self.map_chunk(pool, source)?,
-        };
+        let chunk = self.with_room[pool]?;
         // SAFETY: the chunk is mapped and under our lock; a free record lies within it, and so
         // does the next untouched one, because the chunk has room.
         unsafe {
@@ -153,21 +151,15 @@ impl Pools {
         }
     }
 
-    fn map_chunk<S: PageSource>(
-        &mut self,
-        pool: usize,
-        source: &CountedSource<S>,
-    ) -> Option<ChunkPtr> {
-        let chunk = ChunkPtr(source.map(CHUNK_BYTES, CHUNK_BYTES)?.cast());
+    /// Lists a chunk that was just mapped.
+    pub(super) fn add(&mut self, chunk: ChunkPtr) {
         self.touched_bytes += PAGE_BYTES;
-        source.limits().count_resident(PAGE_BYTES);
-        // SAFETY: just mapped, of a chunk's size and alignment; zeros are a valid empty head.
+        // SAFETY: mapped by `ChunkPtr::map`, and on no list yet.
         unsafe {
-            (*chunk.0.as_ptr()).pool = pool as u32;
+            let pool = (*chunk.0.as_ptr()).pool as usize;
             link(&mut self.with_room[pool], chunk, WITH_ROOM);
             link(&mut self.all, chunk, ALL);
         }
-        Some(chunk)
     }
 
     /// # Safety
@@ -188,6 +180,17 @@ impl Pools {
             source.limits().subtract_resident(chunk_bytes);
             source.unmap(chunk.0.cast(), CHUNK_BYTES);
         }
+    }
+}
+
+impl ChunkPtr {
+    /// Maps a chunk for records of this pool.
+    pub(super) fn map<S: PageSource>(pool: usize, source: &CountedSource<S>) -> Option<ChunkPtr> {
+        let chunk = ChunkPtr(source.map(CHUNK_BYTES, CHUNK_BYTES)?.cast());
+        source.limits().count_resident(PAGE_BYTES);
+        // SAFETY: just mapped, of a chunk's size and alignment; zeros are a valid empty head.
+        unsafe { (*chunk.0.as_ptr()).pool = pool as u32 };
+        Some(chunk)
     }
 }
 
