@@ -12,69 +12,27 @@ use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
-use super::depot::{Depot, DepotSupply};
-use super::slab_lists::{SlabLists, SlabTally, level_of};
+use super::bin_state::BinState;
+use super::depot::DepotSupply;
 use crate::budget::CacheBudget;
 use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
 use crate::page_heap::PageHeap;
 use crate::page_source::PageSource;
-use crate::size_class::{SizeClass, SlabShape};
+use crate::size_class::SizeClass;
 use crate::slab::{Misuse, Slab};
-use crate::span::SpanKind;
+use crate::span::{SpanKind, SpanPtr};
 
 /// Slabs cut or freed under one hold of the page heap's lock.
 const SLAB_BATCH: usize = 16;
 
+type SlabBatch = [Option<SpanPtr>; SLAB_BATCH];
+
 /// Bytes of slabs cut at once to fill a batch.
 const CUT_BYTES_MAX: usize = 64 * 1024;
 
-/// The part of a bin's slabs that may be free, and how many bytes in any case, for blocks to go from
-/// thread to thread by the depot.
-const SPARSE_PART: usize = 16;
-const SPARSE_MIN_BYTES: usize = 32 * 1024;
-
 /// One size class of one arena; zeroed memory is an open, empty one.
 pub(crate) type Bin = CachePadded<Mutex<{ rank::BIN }, BinState>>;
-
-/// What a bin's lock guards.
-#[derive(Debug)]
-pub(crate) struct BinState {
-    pub(super) slabs: SlabLists,
-    /// Whether the arena is closed: no more refills, its slabs are moving elsewhere.
-    pub(super) is_closed: bool,
-    pub(super) depot: Depot,
-    pub(super) counts: BinCounts,
-    /// Bytes of purged pages that came to be resident again, not yet told to the limits.
-    retouched_bytes: usize,
-    /// Refills and flushes at the end of the last period of decay.
-    seen_uses: u64,
-    /// Whether nothing was done here since its depot and slabs were given back what they could.
-    is_settled: bool,
-}
-
-/// What a bin counts as it works.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BinCounts {
-    pub(crate) slabs: usize,
-    /// Blocks out of the slabs: with users, in thread caches and in depots.
-    pub(crate) taken_blocks: usize,
-    pub(crate) refills: u64,
-    pub(crate) flushes: u64,
-    pub(crate) lock_acquisitions: u64,
-    pub(crate) lock_contentions: u64,
-}
-
-impl BinCounts {
-    pub(crate) fn add(&mut self, other: &BinCounts) {
-        self.slabs += other.slabs;
-        self.taken_blocks += other.taken_blocks;
-        self.refills += other.refills;
-        self.flushes += other.flushes;
-        self.lock_acquisitions += other.lock_acquisitions;
-        self.lock_contentions += other.lock_contentions;
-    }
-}
 
 /// A bin with what it needs of the rest of the heap.
 #[derive(Debug)]
@@ -112,14 +70,36 @@ pub(crate) enum Settling {
 impl<S: PageSource> BinContext<'_, S> {
     fn lock(&self) -> (MutexGuard<'_, { rank::BIN }, BinState>, bool) {
         let (mut state, contended) = self.bin.lock_noting_contention();
-        state.counts.lock_acquisitions += 1;
-        state.counts.lock_contentions += u64::from(contended);
+        note_lock(&mut state, contended);
         (state, contended)
     }
 
     /// Fills `into` with free blocks, lowest addresses first, as far as there are any.
     pub(crate) fn refill(&self, into: &mut [*mut u8]) -> Refill {
-        let (mut state, contended) = self.lock();
+        let (state, contended) = self.lock();
+        self.refill_locked(state, contended, into)
+    }
+
+    /// The same, unless somebody has the lock for longer than a moment.
+    pub(crate) fn try_refill(&self, into: &mut [*mut u8]) -> Option<Refill> {
+        let (mut state, contended) = self.bin.lock_soon()?;
+        note_lock(&mut state, contended);
+        Some(self.refill_locked(state, contended, into))
+    }
+
+    /// The same, unless somebody has the lock.
+    pub(crate) fn try_refill_now(&self, into: &mut [*mut u8]) -> Option<Refill> {
+        let mut state = self.bin.try_lock()?;
+        note_lock(&mut state, false);
+        Some(self.refill_locked(state, false, into))
+    }
+
+    fn refill_locked<'bin>(
+        &'bin self,
+        mut state: MutexGuard<'bin, { rank::BIN }, BinState>,
+        contended: bool,
+        into: &mut [*mut u8],
+    ) -> Refill {
         if state.is_closed {
             return Refill::Closed;
         }
@@ -127,25 +107,56 @@ impl<S: PageSource> BinContext<'_, S> {
         let mut count = state.depot.take(self.class, into, &self.depot_supply());
         count += state.take_from_slabs(self.class, &mut into[count..]);
         if count == 0 {
-            self.cut_slabs(&mut state, into.len());
+            drop(state);
+            return self.refill_from_new(contended, into);
+        }
+        self.tell_retouched(&mut state);
+        Refill::Got { count, contended }
+    }
+
+    /// Fills `into` from new slabs, unless others came to have room meanwhile.
+    fn refill_from_new(&self, contended: bool, into: &mut [*mut u8]) -> Refill {
+        let (slabs, slab_count) = self.cut_slabs(into.len());
+        let mut state = self.bin.lock();
+        let is_closed = state.is_closed;
+        let mut count = if is_closed { 0 } else { state.take_from_slabs(self.class, into) };
+        let is_wanted = count == 0 && !is_closed;
+        if is_wanted {
+            state.link_new(&slabs[..slab_count]);
             count = state.take_from_slabs(self.class, into);
         }
         self.tell_retouched(&mut state);
-        if count == 0 { Refill::Refused } else { Refill::Got { count, contended } }
+        drop(state);
+        if !is_wanted {
+            self.free_slabs(&slabs[..slab_count]);
+        }
+        match count {
+            _ if is_closed => Refill::Closed,
+            0 => Refill::Refused,
+            count => Refill::Got { count, contended },
+        }
     }
 
-    /// Cuts as many new slabs as `wanted` blocks need, or as can be had.
-    fn cut_slabs(&self, state: &mut BinState, wanted: usize) {
+    /// Cuts as many new slabs as `wanted` blocks need, or as can be had; answers how many.
+    ///
+    /// Without the bin's lock: who has to wait for the page heap's should not make those wait who only
+    /// want a block.
+    fn cut_slabs(&self, wanted: usize) -> (SlabBatch, usize) {
         let shape = self.class.shape();
         let bytes_bound = (CUT_BYTES_MAX / shape.pages().bytes()).max(1);
         let slabs = wanted.div_ceil(shape.capacity as usize).min(bytes_bound).min(SLAB_BATCH);
         let mut spans = [None; SLAB_BATCH];
         let taken = self.page_heap.take_many(shape.pages(), SpanKind::Slab, &mut spans[..slabs]);
-        // Linked in reverse, so that the list's head is the lowest.
-        for span in spans[..taken].iter().rev().flatten() {
-            let slab = Slab::cut(*span, self.class, self.arena);
-            state.slabs.link(slab, 0);
-            state.counts.slabs += 1;
+        for span in spans[..taken].iter().flatten() {
+            Slab::cut(*span, self.class, self.arena);
+        }
+        (spans, taken)
+    }
+
+    /// Gives slabs that no bin lists back to the page heap.
+    fn free_slabs(&self, slabs: &[Option<SpanPtr>]) {
+        if !slabs.is_empty() {
+            self.page_heap.free_many(slabs);
         }
     }
 
@@ -175,7 +186,7 @@ impl<S: PageSource> BinContext<'_, S> {
         blocks: &'blocks mut [*mut u8],
         lookup: impl Fn(*mut u8) -> Result<Slab, Misuse>,
     ) -> Result<&'blocks mut [*mut u8], (Misuse, *mut u8)> {
-        let mut emptied = [None; SLAB_BATCH];
+        let mut emptied: SlabBatch = [None; SLAB_BATCH];
         let (mut state, _) = self.lock();
         state.counts.flushes += 1;
         let (mut index, mut others, mut emptied_count) = (0, 0, 0);
@@ -192,18 +203,19 @@ impl<S: PageSource> BinContext<'_, S> {
             if is_emptied {
                 if emptied_count == SLAB_BATCH {
                     self.tell_retouched(&mut state);
-                    self.page_heap.free_many(&emptied);
+                    drop(state);
+                    self.free_slabs(&emptied);
                     emptied_count = 0;
+                    state = self.bin.lock();
                 }
                 emptied[emptied_count] = Some(slab.span());
                 emptied_count += 1;
             }
         }
         self.tell_retouched(&mut state);
-        // Under the bin's lock, so that a fork finds each slab either in its bin or free.
-        if emptied_count > 0 {
-            self.page_heap.free_many(&emptied[..emptied_count]);
-        }
+        // Without the bin's lock, as in `cut_slabs`.
+        drop(state);
+        self.free_slabs(&emptied[..emptied_count]);
         Ok(&mut blocks[..others])
     }
 
@@ -223,8 +235,8 @@ impl<S: PageSource> BinContext<'_, S> {
         let outcome = state.put(self.class.shape(), slab, &[block.as_ptr()]);
         let (_, is_emptied) = outcome.map_err(|(misuse, _)| misuse)?;
         self.tell_retouched(&mut state);
+        drop(state);
         if is_emptied {
-            // Under the bin's lock, as in `put_back`.
             self.page_heap.free(slab.span());
         }
         Ok(true)
@@ -316,78 +328,7 @@ impl<S: PageSource> BinContext<'_, S> {
     }
 }
 
-impl BinState {
-    /// Takes blocks from the fullest slabs first, so that sparse ones come to be empty.
-    fn take_from_slabs(&mut self, class: SizeClass, into: &mut [*mut u8]) -> usize {
-        let shape = class.shape();
-        let mut count = 0;
-        while count < into.len() {
-            let Some(slab) = self.slabs.fullest_with_room() else { break };
-            let before = slab.fullness(shape);
-            let purged_bytes = slab.purged_bytes(shape);
-            count += slab.take(shape, &mut into[count..]);
-            self.retouched_bytes += purged_bytes - slab.purged_bytes(shape);
-            self.slabs.relink(shape, slab, before);
-        }
-        self.counts.taken_blocks += count;
-        count
-    }
-
-    /// Whether so much of the slabs is free that blocks should go back to them.
-    ///
-    /// What a depot hands out again may lie anywhere, while a refill from the slabs fills the fullest
-    /// and lets the sparse ones come to be empty. Sealed slabs do not count: no refill takes what is
-    /// free in those.
-    fn is_sparse(&self, class: SizeClass) -> bool {
-        let capacity = class.shape().capacity as usize;
-        let sealed = self.slabs.sealed_tally();
-        let all_free_blocks = self.counts.slabs * capacity - self.counts.taken_blocks;
-        let blocks = (self.counts.slabs - sealed.slabs) * capacity;
-        let free_blocks = all_free_blocks - sealed.free_blocks;
-        free_blocks * SPARSE_PART > blocks && free_blocks * class.block_bytes() > SPARSE_MIN_BYTES
-    }
-
-    /// Puts back those of `blocks`, from the first on, that follow each other in one slab.
-    ///
-    /// Answers how many, and whether their slab is empty now, and off the lists.
-    fn put(
-        &mut self,
-        shape: &SlabShape,
-        slab: Slab,
-        blocks: &[*mut u8],
-    ) -> Result<(usize, bool), (Misuse, *mut u8)> {
-        let before = level_of(shape, slab);
-        let count = slab.put(shape, blocks)?;
-        self.counts.taken_blocks -= count;
-        self.slabs.note_freed(before, count);
-        let is_emptied = slab.is_empty(shape);
-        if is_emptied {
-            self.slabs.unlink(slab, before);
-            // Whoever takes the span next cuts it anew: with its last block the seal is gone.
-            slab.set_sealed(false);
-            self.counts.slabs -= 1;
-            // The page heap takes the whole span for dirty, and so for resident.
-            self.retouched_bytes += slab.purged_bytes(shape);
-        } else {
-            self.slabs.relink(shape, slab, before);
-        }
-        Ok((count, is_emptied))
-    }
-
-    /// Bytes of slabs' pages given back and not handed out since.
-    pub(super) fn purged_bytes(&self, class: SizeClass) -> usize {
-        let shape = class.shape();
-        if shape.pages().count() < 2 {
-            return 0;
-        }
-        self.slabs.with_free_blocks().map(|slab| slab.purged_bytes(shape)).sum()
-    }
-
-    fn check(&self, class: SizeClass, arena: usize) {
-        let tally = self.slabs.check(class, arena);
-        let counted =
-            SlabTally { slabs: self.counts.slabs, taken_blocks: self.counts.taken_blocks };
-        ensure_eq!(tally, counted, "slabs of a bin, and blocks taken from them");
-        self.depot.check(class);
-    }
+fn note_lock(state: &mut BinState, contended: bool) {
+    state.counts.lock_acquisitions += 1;
+    state.counts.lock_contentions += u64::from(contended);
 }

@@ -4,6 +4,7 @@
 //! that an arena costs is its half-full slabs and its depots' stock.
 
 mod bin;
+mod bin_state;
 mod depot;
 pub(crate) mod policy;
 mod set;
@@ -15,7 +16,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::size_class::{CLASS_COUNT, SizeClass};
 
-pub(crate) use bin::{Bin, BinContext, BinCounts, Refill, Settling};
+pub(crate) use bin::{Bin, BinContext, Refill, Settling};
+pub(crate) use bin_state::BinCounts;
 pub use set::ArenaMaxError;
 pub(crate) use set::{ARENAS_MAX, Arenas};
 
