@@ -5,16 +5,19 @@
 //! `thread_cache/slot.rs`. An owner that was at work keeps its cache, and meets nothing worse than
 //! one call of the slow path. Owners of drained caches begin anew, with small magazines.
 //!
-//! The registry's lock is held throughout, so that no cache goes away; threads that only allocate
-//! do not need it.
+//! The registry's lock is held while a batch is chosen, hidden and fenced, and no longer (for parked
+//! caches until they are freed): threads that come,
+//! end or come back need it, and where a thousand do, one of them who lost the processor with it would
+//! hold them all up. From there on each cache of the batch is kept by its own lock, without which no
+//! thread frees or hands on its cache.
 
 use crate::allocator::Allocator;
 use crate::page_source::PageSource;
 use crate::sync::membarrier;
-use crate::thread_cache::{CacheLists, LockedCache, ThreadCache, ThreadSlot};
+use crate::thread_cache::{LockedCache, ThreadCache, ThreadSlot};
 
 /// Caches reclaimed with one fence.
-const BATCH: usize = 128;
+const BATCH: usize = 16;
 
 /// Milliseconds between two reclaims for the budget's sake.
 const BUDGET_PAUSE_MILLISECONDS: u64 = 4;
@@ -75,7 +78,7 @@ impl<S: PageSource> Allocator<S> {
             return;
         }
         let (idle_milliseconds, part) = match (share_bytes, is_pressed) {
-            (None, _) => (1, RECLAIM_PART_FOR_PRESSED),
+            (None, _) => (IDLE_MILLISECONDS, RECLAIM_PART_FOR_PRESSED),
             (_, true) => (IDLE_FOR_PRESSED_MILLISECONDS, RECLAIM_PART_FOR_PRESSED),
             (_, false) => (IDLE_MILLISECONDS, RECLAIM_PART),
         };
@@ -102,53 +105,78 @@ impl<S: PageSource> Allocator<S> {
         drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
         mut choose: impl FnMut(&ThreadCache) -> Choice,
     ) -> usize {
-        let mut caches = self.caches().lock();
-        let mut reclaimed_bytes = self.free_parked(&mut caches, &drain, &mut choose);
+        let mut reclaimed_bytes = self.free_parked(&drain, &mut choose);
         if !membarrier::is_available() {
             return reclaimed_bytes;
         }
-        let mut unseen = caches.warm_count();
+        let mut unseen = self.caches().lock().warm_count();
         while unseen > 0 {
-            let mut batch: [Option<core::ptr::NonNull<ThreadCache>>; BATCH] = [None; BATCH];
-            let mut count = 0;
-            while count < BATCH && unseen > 0 {
-                unseen -= 1;
-                let Some(cache) = caches.rotate_warm() else { break };
-                match choose(cache) {
-                    Choice::Take => {
-                        cache.hide_from_owner();
-                        batch[count] = Some(core::ptr::NonNull::from_ref(cache));
-                        count += 1;
-                    }
-                    Choice::Pass => {}
-                    Choice::Stop => unseen = 0,
-                }
-            }
-            if count == 0 || !membarrier::everywhere() {
+            let mut batch = [const { None }; BATCH];
+            if !self.hide_batch(&mut batch, &mut unseen, &mut choose) {
                 break;
             }
-            for cache in batch.iter().flatten() {
-                // SAFETY: it was on the registry's list, whose lock has been held since.
-                let cache = unsafe { cache.as_ref() };
-                let Some(mut locked) = cache.lock_if_idle() else { continue };
+            for mut locked in batch.into_iter().flatten() {
                 reclaimed_bytes += drain(self, &mut locked);
-                // Marked before the owner can have the lock, so that it finds the mark.
-                caches.set_cold(cache, true);
             }
         }
         reclaimed_bytes
     }
 
+    /// Fills `batch` with the next of the `unseen` caches that `choose` takes and whose owners are not
+    /// at work; `false` where there were none to try.
+    fn hide_batch<'caches>(
+        &'caches self,
+        batch: &mut [Option<LockedCache<'caches>>; BATCH],
+        unseen: &mut usize,
+        choose: &mut impl FnMut(&ThreadCache) -> Choice,
+    ) -> bool {
+        let mut caches = self.caches().lock();
+        let mut count = 0;
+        while count < BATCH && *unseen > 0 {
+            *unseen -= 1;
+            let Some(cache) = caches.rotate_warm() else { break };
+            match choose(cache) {
+                Choice::Take => {
+                    // SAFETY: a cache on the registry's list, whose lock is held; it stays as long
+                    // as the lock that this takes is held.
+                    let locked = unsafe { ThreadCache::hide_from_owner(cache, count > 0) };
+                    count += usize::from(locked.is_some());
+                    if let Some(locked) = locked {
+                        batch[count - 1] = Some(locked);
+                    }
+                }
+                Choice::Pass => {}
+                Choice::Stop => *unseen = 0,
+            }
+        }
+        if count == 0 || !membarrier::everywhere() {
+            batch.fill_with(|| None);
+            return false;
+        }
+        for place in &mut batch[..count] {
+            // Marked before the owner can have the lock, so that it finds the mark.
+            *place = place.take().filter(|locked| locked.is_idle());
+            if let Some(locked) = place {
+                caches.set_cold(locked.cache(), true);
+            }
+        }
+        true
+    }
+
     /// Frees those of the caches without a thread, longest parked first, that `choose` takes.
     fn free_parked(
         &self,
-        caches: &mut CacheLists,
         drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
         mut choose: impl FnMut(&ThreadCache) -> Choice,
     ) -> usize {
         let mut freed_bytes = 0;
-        while caches.oldest_parked().is_some_and(|cache| choose(cache) == Choice::Take) {
-            let Some(cache) = caches.take_oldest_parked() else { break };
+        loop {
+            // Held until the cache is freed, so that a fork finds its blocks in it or out of it.
+            let mut caches = self.caches().lock();
+            if caches.oldest_parked().is_none_or(|cache| choose(cache) != Choice::Take) {
+                return freed_bytes;
+            }
+            let Some(cache) = caches.take_oldest_parked() else { return freed_bytes };
             // SAFETY: it was just taken off the registry, and its thread ended.
             unsafe {
                 ThreadCache::free_ownerless(cache, &self.magazines(), |locked| {
@@ -156,6 +184,5 @@ impl<S: PageSource> Allocator<S> {
                 });
             }
         }
-        freed_bytes
     }
 }

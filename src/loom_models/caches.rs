@@ -71,14 +71,19 @@ impl World {
         let mut caches = self.registry.lock();
         for _ in 0..caches.warm_count() {
             let Some(cache) = caches.rotate_warm() else { break };
-            cache.hide_from_owner();
-            let cache = NonNull::from_ref(cache);
+            // SAFETY: it is on the registry's list, whose lock is held, and the world lives on.
+            let hidden = unsafe { ThreadCache::hide_from_owner(cache, false) };
+            let Some(mut locked) = hidden else { continue };
             assert!(membarrier::everywhere());
-            // SAFETY: it was on the registry's list, whose lock has been held since.
-            let cache = unsafe { cache.as_ref() };
-            let Some(mut locked) = cache.lock_if_idle() else { continue };
+            if !locked.is_idle() {
+                continue;
+            }
+            caches.set_cold(locked.cache(), true);
+            // The cache's own lock keeps it from here on.
+            drop(caches);
             locked.drain(&self.magazines(), |_, blocks| reclaimed.extend(numbers(blocks)), |_| {});
-            caches.set_cold(cache, true);
+            drop(locked);
+            caches = self.registry.lock();
         }
         reclaimed
     }

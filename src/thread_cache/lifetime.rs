@@ -87,10 +87,12 @@ impl ThreadCache {
         slot.hide();
         slot.set_own(None);
         // SAFETY: `attach` entered the cache and nobody took it off. Whoever reached it through
-        // the registry held the registry's lock, so after this no other thread has it; the owner,
-        // which is the caller, has just forgotten it.
+        // the registry held the registry's lock, or has held the cache's own since; so once that is
+        // had no other thread has the cache, and the owner, which is the caller, has just
+        // forgotten it.
         unsafe {
             registry.lock().remove(cache);
+            drop(cache.as_ref().lock());
             let bytes = size_of::<ThreadCache>();
             magazines.metadata.give(magazines.source, cache.cast(), bytes);
         }

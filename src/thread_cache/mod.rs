@@ -34,7 +34,7 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 pub(crate) use cache_bin::CacheBin;
 pub(crate) use large::CACHED_PAGES_MAX;
-pub(crate) use registry::{CacheLists, CacheRegistry};
+pub(crate) use registry::CacheRegistry;
 pub(crate) use slot::{ThreadSlot, ThreadState};
 
 /// The cache that a thread without one sees: every bin is without a magazine, both empty and full, so that one
@@ -163,23 +163,27 @@ impl ThreadCache {
         }
     }
 
-    /// Hides the cache from its owner's fast path: the first half of a reclaim.
+    /// Takes the lock of a cache, unless somebody has it, and hides the cache from its owner's fast
+    /// path: the first half of a reclaim. `beside` tells that the thread has locks of others.
     ///
-    /// The registry's lock is held, which keeps the owner's slot alive.
-    pub(crate) fn hide_from_owner(&self) {
-        let _locked = self.lock();
-        if let Some(slot) = self.slot() {
+    /// The answer is not bound to the borrow of the registry, so that it can outlive it.
+    ///
+    /// # Safety
+    ///
+    /// The registry's lock is held, which keeps the cache and its owner's slot alive, and the heap
+    /// lives longer than the answer. From then on the cache's lock keeps the cache: its owner takes the
+    /// lock once more before it gives the record back, and who frees a parked cache does too.
+    pub(crate) unsafe fn hide_from_owner<'heap>(
+        cache: &ThreadCache,
+        beside: bool,
+    ) -> Option<LockedCache<'heap>> {
+        // SAFETY: the caller's promise.
+        let cache: &'heap ThreadCache = unsafe { &*core::ptr::from_ref(cache) };
+        let state = if beside { cache.owned.try_lock_beside() } else { cache.owned.try_lock() }?;
+        if let Some(slot) = cache.slot() {
             slot.hide();
         }
-    }
-
-    /// The cache under its lock, if its owner is known to be outside the fast path: the second
-    /// half of a reclaim, after a fence on every thread.
-    ///
-    /// The registry's lock is held, which keeps the owner's slot alive.
-    pub(crate) fn lock_if_idle(&self) -> Option<LockedCache<'_>> {
-        let locked = self.lock();
-        self.slot()?.is_idle().then_some(locked)
+        Some(LockedCache { cache, state })
     }
 
     fn slot(&self) -> Option<&ThreadSlot> {
@@ -230,6 +234,18 @@ impl ThreadCache {
 impl<'cache> LockedCache<'cache> {
     pub(crate) fn arena(&self) -> usize {
         self.cache.arena()
+    }
+
+    pub(crate) fn cache(&self) -> &'cache ThreadCache {
+        self.cache
+    }
+
+    /// Whether the hidden cache's owner is known to be outside the fast path: the second half of a
+    /// reclaim, after a fence on every thread.
+    ///
+    /// The registry's lock is held, which keeps the owner's slot alive.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.cache.slot().is_some_and(ThreadSlot::is_idle)
     }
 
     /// Lets the owner's fast path use the cache; called by the owner.

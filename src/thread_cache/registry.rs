@@ -208,7 +208,7 @@ impl CacheLists {
 
     /// Moves a cache between the lists, where it is not on the right one already.
     pub(crate) fn set_cold(&mut self, cache: &ThreadCache, is_cold: bool) {
-        // Relaxed: changed under this lock and the cache's, and read under either.
+        // Relaxed: set under this lock and the cache's, cleared under this one, and read under either.
         if cache.is_cold.swap(is_cold, Relaxed) == is_cold {
             return;
         }

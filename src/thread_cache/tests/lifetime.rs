@@ -157,8 +157,12 @@ fn a_parked_cache_is_nobodys_and_then_the_next_threads() {
     assert_eq!((counts(&world), parked(&world)), ((1, 1), 0));
     // Whoever reclaims finds the new owner, and not the one that ended.
     assert_eq!(next.open(&slots[1], &world.registry, 6).pop(class), Some(block(7)));
-    next.hide_from_owner();
-    assert!(slots[1].pop(class).is_none() && next.lock_if_idle().is_some());
+    {
+        let _registry = world.registry.lock();
+        // SAFETY: the registry's lock is held, and the world lives on.
+        let hidden = unsafe { ThreadCache::hide_from_owner(next, false) };
+        assert!(slots[1].pop(class).is_none() && hidden.is_some_and(|locked| locked.is_idle()));
+    }
     world.detach(&slots[1]);
     assert_eq!((counts(&world), world.bytes_in_use()), ((0, 0), 0));
 }
