@@ -13,6 +13,7 @@ pub(crate) mod futex;
 pub(crate) mod membarrier;
 pub(crate) mod message;
 mod pages;
+pub(crate) mod restartable;
 mod text;
 pub(crate) mod thread;
 
