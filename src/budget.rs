@@ -15,8 +15,9 @@ const FOLLOWING_MIN_BYTES: usize = 8 << 20;
 /// What caches may hold is lent: a bin in use is half full on the average, so an eighth is held.
 const FOLLOWING_PART: usize = 4;
 
-/// The part of the budget up to which depots borrow, and caches for large spans.
+/// The part of the budget up to which depots borrow, CPU caches, and caches for large spans.
 const DEPOTS_PART: usize = 4;
+const CPU_CACHES_PART: usize = 2;
 const LARGE_PART: usize = 2;
 
 /// The least that is a share of use: some blocks of each class that a thread asks for much.
@@ -44,6 +45,11 @@ pub(crate) struct CacheBudget {
     caches_lent_bytes: AtomicUsize,
     /// What depots have.
     depots_lent_bytes: AtomicUsize,
+    /// What CPU caches have.
+    cpu_lent_bytes: AtomicUsize,
+    /// Caches in use beyond which they are a crowd, whatever their shares; 0 where there are no CPU
+    /// caches.
+    crowd_caches: AtomicUsize,
     /// Caches whose threads came by lately, between whom the budget is shared.
     active_caches: AtomicUsize,
     share_bytes: AtomicUsize,
@@ -58,6 +64,8 @@ impl CacheBudget {
             is_following: AtomicBool::new(false),
             caches_lent_bytes: AtomicUsize::new(0),
             depots_lent_bytes: AtomicUsize::new(0),
+            cpu_lent_bytes: AtomicUsize::new(0),
+            crowd_caches: AtomicUsize::new(0),
             active_caches: AtomicUsize::new(0),
             share_bytes: AtomicUsize::new(limit_bytes - limit_bytes / DEPOTS_PART),
             reclaimed_at: AtomicU64::new(0),
@@ -88,10 +96,11 @@ impl CacheBudget {
         self.limit_bytes.load(Relaxed)
     }
 
-    /// What caches and depots have borrowed.
+    /// What thread caches, depots and CPU caches have borrowed.
     #[cfg(test)]
     pub(crate) fn lent_bytes(&self) -> usize {
-        self.caches_lent_bytes().saturating_add(self.depots_lent_bytes.load(Relaxed))
+        let others_bytes = self.depots_lent_bytes.load(Relaxed) + self.cpu_lent_bytes();
+        self.caches_lent_bytes().saturating_add(others_bytes)
     }
 
     /// What of that caches have.
@@ -107,16 +116,46 @@ impl CacheBudget {
         Some(self.share_bytes.load(Relaxed)).filter(|&bytes| bytes != NO_SHARE)
     }
 
-    /// Divides what depots cannot take anew: a claim should stand, whatever those do.
+    /// Divides what depots and CPU caches cannot take anew: a claim should stand, whatever those do.
     fn divide(&self) {
-        let limit_bytes = self.limit_bytes() - self.limit_bytes() / DEPOTS_PART;
+        let limit_bytes = self.limit_bytes();
+        let others_part = if self.is_crowded() { CPU_CACHES_PART } else { DEPOTS_PART };
+        let limit_bytes = limit_bytes - limit_bytes / others_part;
         let share_bytes = limit_bytes / self.active_caches.load(Relaxed).max(1);
         let is_of_use = share_bytes >= SHARE_MIN_BYTES.min(limit_bytes);
         self.share_bytes.store(if is_of_use { share_bytes } else { NO_SHARE }, Relaxed);
     }
 
     fn caches_limit_bytes(&self) -> usize {
-        self.limit_bytes().saturating_sub(self.depots_lent_bytes.load(Relaxed))
+        let others_bytes = self.cpu_lent_bytes().max(self.bytes_for_cpu());
+        self.limit_bytes().saturating_sub(self.depots_lent_bytes.load(Relaxed) + others_bytes)
+    }
+
+    /// What is kept for CPU caches: their part of the budget, where there is a crowd.
+    fn bytes_for_cpu(&self) -> usize {
+        if self.is_crowded() { self.limit_bytes() / CPU_CACHES_PART } else { 0 }
+    }
+
+    /// Lets processors have caches where more than `caches` are in use, or than there are shares of use
+    /// for.
+    pub(crate) fn set_crowd(&self, caches: usize) {
+        self.crowd_caches.store(caches, Relaxed);
+        self.divide();
+    }
+
+    /// Whether processors may ever have caches.
+    pub(crate) fn has_crowd(&self) -> bool {
+        self.crowd_caches.load(Relaxed) > 0
+    }
+
+    /// Whether caches in use are so many that processors have some.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let (limit_bytes, crowd_caches) = (self.limit_bytes(), self.crowd_caches.load(Relaxed));
+        let shares = (limit_bytes - limit_bytes / DEPOTS_PART) / SHARE_MIN_BYTES;
+        // Without any budget nobody is to have a cache.
+        limit_bytes > 0
+            && crowd_caches > 0
+            && self.active_caches.load(Relaxed) > crowd_caches.min(shares)
     }
 
     /// Tells how many caches are in use.
@@ -157,8 +196,42 @@ impl CacheBudget {
     /// may have.
     pub(crate) fn borrow_bytes_for_depot(&self, bytes: usize) -> bool {
         let limit_bytes = self.limit_bytes();
-        let left_bytes = limit_bytes.saturating_sub(self.caches_lent_bytes());
+        let others_bytes = self.caches_lent_bytes() + self.cpu_lent_bytes();
+        let left_bytes = limit_bytes.saturating_sub(others_bytes);
         borrow_below(&self.depots_lent_bytes, bytes, left_bytes.min(limit_bytes / DEPOTS_PART))
+    }
+
+    /// Whether a cache that has its share of nothing could borrow `bytes`.
+    pub(crate) fn has_left(&self, bytes: usize) -> bool {
+        self.caches_lent_bytes() + bytes <= self.caches_limit_bytes()
+    }
+
+    /// Whether CPU caches have what they should not: there is no crowd any more, or the budget fell.
+    pub(crate) fn is_cpu_lent_too_much(&self) -> bool {
+        self.cpu_lent_bytes() > self.bytes_for_cpu()
+    }
+
+    /// What CPU caches have.
+    pub(crate) fn cpu_lent_bytes(&self) -> usize {
+        self.cpu_lent_bytes.load(Relaxed)
+    }
+
+    /// Lends a CPU cache `bytes`, unless that would pass the limit, or the part of it that those may
+    /// have, less `kept_bytes`, which are for others of them; though no more than half is kept.
+    pub(crate) fn borrow_bytes_for_cpu(&self, bytes: usize, kept_bytes: usize) -> bool {
+        let limit_bytes = self.limit_bytes();
+        let others_bytes = self.caches_lent_bytes() + self.depots_lent_bytes.load(Relaxed);
+        let left_bytes = limit_bytes.saturating_sub(others_bytes);
+        let part_bytes = limit_bytes / CPU_CACHES_PART;
+        let kept_bytes = kept_bytes.min(part_bytes / 2);
+        let most_bytes = left_bytes.min(part_bytes).saturating_sub(kept_bytes);
+        borrow_below(&self.cpu_lent_bytes, bytes, most_bytes)
+    }
+
+    /// Takes back what a CPU cache borrowed.
+    pub(crate) fn return_bytes_of_cpu(&self, bytes: usize) {
+        let before = self.cpu_lent_bytes.fetch_sub(bytes, Relaxed);
+        debug_assert!(before >= bytes);
     }
 
     /// Lends a cache `bytes` for large spans, of which a few would take all that there is.

@@ -19,6 +19,7 @@ use crate::os::{cpus, environment};
 /// | [`arena_max`](Self::arena_max) | `CAPMALLOC_ARENA_MAX`, else `MALLOC_ARENA_MAX` | usable CPUs |
 /// | [`arena_policy`](Self::arena_policy) | `CAPMALLOC_ARENA_POLICY` | `per-thread` |
 /// | [`cache_budget_bytes`](Self::cache_budget_bytes) | `CAPMALLOC_CACHE_BUDGET` | a quarter of resident memory |
+/// | [`cpu_caches`](Self::cpu_caches) | `CAPMALLOC_CPU_CACHES` | on |
 /// | [`decay_milliseconds`](Self::decay_milliseconds) | `CAPMALLOC_DECAY_MS` | 1000 |
 /// | [`background`](Self::background) | `CAPMALLOC_BACKGROUND` | off |
 /// | [`limit`](Self::limit), address space | `CAPMALLOC_ADDRESS_SPACE_MAX` | none |
@@ -40,6 +41,7 @@ pub struct Config {
     arena_max: Option<usize>,
     policy: Option<&'static dyn ArenaPolicy>,
     cache_budget_bytes: Option<usize>,
+    cpu_caches: bool,
     decay_milliseconds: i64,
     background: bool,
     limits: [Option<usize>; 3],
@@ -59,6 +61,7 @@ impl fmt::Debug for Config {
             .debug_struct("Config")
             .field("arena_max", &self.arena_max)
             .field("cache_budget_bytes", &self.cache_budget_bytes)
+            .field("cpu_caches", &self.cpu_caches)
             .field("decay_milliseconds", &self.decay_milliseconds)
             .field("stats_at_exit", &self.stats_at_exit)
             .finish_non_exhaustive()
@@ -78,6 +81,7 @@ impl Config {
             arena_max: None,
             policy: None,
             cache_budget_bytes: None,
+            cpu_caches: true,
             decay_milliseconds: DEFAULT_DECAY_MILLISECONDS,
             background: false,
             limits: [None; 3],
@@ -111,6 +115,16 @@ impl Config {
     /// Unless it is set, that is a quarter of what is resident, at least 8 MiB and at most 16 MiB.
     pub const fn cache_budget_bytes(mut self, bytes: usize) -> Self {
         self.cache_budget_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether processors have caches of free blocks, out of the same budget, where threads are more
+    /// than 16 for each arena that may be open, or than the budget has 128 KiB for each.
+    ///
+    /// They need what glibc has from 2.35 on and Linux from 5.10 on, on x86-64: see `rseq(2)`. Where
+    /// that is missing there are none, and nothing else changes.
+    pub const fn cpu_caches(mut self, is_wanted: bool) -> Self {
+        self.cpu_caches = is_wanted;
         self
     }
 
@@ -161,6 +175,7 @@ pub(crate) struct Settings {
     pub(crate) policy: Option<&'static dyn ArenaPolicy>,
     /// `None` for a part of resident memory.
     pub(crate) cache_budget_bytes: Option<usize>,
+    pub(crate) cpu_caches: bool,
     pub(crate) decay_milliseconds: i64,
     pub(crate) background: bool,
     pub(crate) limits: [(Limit, Option<usize>); 3],
@@ -174,6 +189,7 @@ impl Settings {
             arena_max: read_arena_max(config),
             policy: read_policy(config),
             cache_budget_bytes: read_budget(config),
+            cpu_caches: read_switch(c"CAPMALLOC_CPU_CACHES", config.cpu_caches),
             decay_milliseconds: environment::read_or_warn(
                 c"CAPMALLOC_DECAY_MS",
                 environment::parse_milliseconds,

@@ -194,7 +194,7 @@ impl<S: PageSource> Allocator<S> {
 
     fn end_period_alone(&self, since: u64) -> bool {
         self.reclaim_unused_since(since);
-        let mut is_more_due = false;
+        let mut is_more_due = self.settle_cpu_caches();
         for arena in 0..self.arenas().open() {
             for class in SizeClass::all() {
                 is_more_due |= self.settle_bin(arena, class);
@@ -210,6 +210,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn has_unreturned(&self) -> bool {
         self.page_heap().has_dirty()
             || self.huge().stats().cached_bytes > 0
+            || self.cpu_caches().has_lent(self.budget())
             || self.has_reclaimable()
     }
 

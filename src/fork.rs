@@ -16,6 +16,7 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn prepare_fork(&self) {
         self.arenas().hold_set_for_fork();
         self.caches().hold_for_fork();
+        self.cpu_caches().hold_for_fork();
         self.arenas().hold_bins_for_fork();
         self.huge().hold_for_fork();
         self.page_heap().hold_for_fork();
@@ -37,6 +38,7 @@ impl<S: PageSource> Allocator<S> {
             self.page_heap().release_after_fork();
             self.huge().release_after_fork();
             self.arenas().release_bins_after_fork();
+            self.cpu_caches().release_after_fork();
             self.caches().release_after_fork();
             self.arenas().release_set_after_fork();
         }

@@ -298,6 +298,9 @@ fn start(config: &Config) {
     let settings = Settings::read(config);
     HEAP.arenas().set_first_cap(settings.arena_max);
     HEAP.budget().set_limit_bytes(settings.cache_budget_bytes);
+    if settings.cpu_caches {
+        HEAP.use_cpu_caches();
+    }
     if let Some(policy) = settings.policy {
         HEAP.set_policy(policy);
     }

@@ -15,9 +15,9 @@
 //!
 //! Settings come from [`Config`] and, over it, from the environment: `CAPMALLOC_ARENA_MAX` (or
 //! `MALLOC_ARENA_MAX`, as glibc's), `CAPMALLOC_ARENA_POLICY`, `CAPMALLOC_CACHE_BUDGET`,
-//! `CAPMALLOC_DECAY_MS`, `CAPMALLOC_BACKGROUND`, `CAPMALLOC_ADDRESS_SPACE_MAX`,
-//! `CAPMALLOC_RESIDENT_SOFT`, `CAPMALLOC_RESIDENT_HARD` and `CAPMALLOC_STATS_AT_EXIT`. While the
-//! program runs there are [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`];
+//! `CAPMALLOC_CPU_CACHES`, `CAPMALLOC_DECAY_MS`, `CAPMALLOC_BACKGROUND`,
+//! `CAPMALLOC_ADDRESS_SPACE_MAX`, `CAPMALLOC_RESIDENT_SOFT`, `CAPMALLOC_RESIDENT_HARD` and
+//! `CAPMALLOC_STATS_AT_EXIT`. While the program runs there are [`set_arena_max`], [`set_decay`], [`set_limit`], [`trim`] and [`stats`];
 //! before it forks, [`warm_up`].
 //!
 //! [`hooks`] tell the program of arenas, segments, trims, limits and failed allocations.
@@ -43,6 +43,7 @@ mod background;
 mod budget;
 mod config;
 mod counted_source;
+mod cpu_caches;
 mod decay;
 mod fixed_region;
 mod fork;

@@ -140,6 +140,7 @@ impl<S: PageSource> Allocator<S> {
                 cache.for_each_block(|class, block| mark(sketches, class, block));
             }
         }
+        self.cpu_caches().for_each_block(|class, block| mark(sketches, class, block));
         for arena in 0..self.arenas().open() {
             for class in SizeClass::all() {
                 let Some(bin) = self.bin(arena, class) else { continue };

@@ -202,6 +202,16 @@ impl SlabShape {
 pub(crate) struct PerClass([u16; CLASS_COUNT]);
 
 impl PerClass {
+    /// The sum over all classes.
+    pub(crate) const fn sum(&self) -> usize {
+        let (mut index, mut sum) = (0, 0);
+        while index < CLASS_COUNT {
+            sum += self.0[index] as usize;
+            index += 1;
+        }
+        sum
+    }
+
     #[inline]
     pub(crate) fn of(&self, class: SizeClass) -> usize {
         self.0[class.index()] as usize

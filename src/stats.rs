@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::allocator::Allocator;
 use crate::arena::BinSnapshot;
-use crate::os::membarrier;
+use crate::os::{membarrier, restartable};
 use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 
@@ -33,6 +33,8 @@ pub struct Stats {
     pub dirty_bytes: usize,
     /// Free blocks and large spans in thread caches, also in those that wait for the next thread.
     pub thread_cache_bytes: usize,
+    /// Free blocks in CPU caches, which programs of many threads have.
+    pub cpu_cache_bytes: usize,
     /// Free blocks in depots.
     pub depot_bytes: usize,
     /// Pages of slabs that serve no new block since [`warm_up`](crate::warm_up).
@@ -49,8 +51,11 @@ pub struct Stats {
     pub arena_max: usize,
     /// Bytes of blocks that all caches may hold.
     pub cache_budget_bytes: usize,
-    /// Bytes of that which caches have borrowed; what depots have is not counted here.
+    /// Bytes of that which thread caches have borrowed; what depots and CPU caches have is not counted
+    /// here.
     pub cache_lent_bytes: usize,
+    /// Bytes of that which CPU caches have borrowed.
+    pub cpu_cache_lent_bytes: usize,
     /// Segments mapped now.
     pub segments: usize,
     /// Segments mapped since the start.
@@ -71,6 +76,8 @@ pub struct Stats {
     pub soft_limit_trims: usize,
     /// Whether the kernel lets the caches of idle threads be reclaimed.
     pub can_reclaim: bool,
+    /// Whether processors may have caches: see [`Config::cpu_caches`](crate::Config::cpu_caches).
+    pub can_cache_by_cpu: bool,
     /// The open arenas.
     pub arenas: Vec<ArenaStats>,
     /// The size classes that have slabs, over all arenas.
@@ -85,7 +92,8 @@ pub struct ArenaStats {
     pub threads: usize,
     /// The size classes that have slabs here, in rising order.
     ///
-    /// Blocks in thread caches count as live here, for a cache holds blocks of any arena.
+    /// Blocks in caches of threads and processors count as live here, for those hold blocks of any
+    /// arena.
     pub classes: Vec<ClassStats>,
     /// Pages of this arena's slabs, in bytes.
     pub slab_bytes: usize,
@@ -109,6 +117,8 @@ pub struct ClassStats {
     pub live_blocks: usize,
     /// Free blocks in thread caches.
     pub cached_blocks: usize,
+    /// Free blocks in CPU caches.
+    pub cpu_cached_blocks: usize,
     /// Free blocks in depots.
     pub depot_blocks: usize,
     /// Slabs with at least one block out.
@@ -128,12 +138,18 @@ impl ClassStats {
         if self.slab_blocks == 0 { 1.0 } else { self.live_blocks as f64 / self.slab_blocks as f64 }
     }
 
-    fn of(class: SizeClass, bin: &BinSnapshot, cached_blocks: usize) -> ClassStats {
-        let held_blocks = cached_blocks + bin.depot_blocks;
+    fn of(
+        class: SizeClass,
+        bin: &BinSnapshot,
+        cached_blocks: usize,
+        cpu_cached_blocks: usize,
+    ) -> ClassStats {
+        let held_blocks = cached_blocks + cpu_cached_blocks + bin.depot_blocks;
         ClassStats {
             block_bytes: class.block_bytes(),
             live_blocks: bin.counts.taken_blocks.saturating_sub(held_blocks),
             cached_blocks,
+            cpu_cached_blocks,
             depot_blocks: bin.depot_blocks,
             slabs: bin.counts.slabs,
             slab_blocks: bin.counts.slabs * class.shape().capacity as usize,
@@ -181,11 +197,15 @@ impl<S: PageSource> Allocator<S> {
                 }
             }
         }
+        let cpu_cached_blocks = self.cpu_caches().count_blocks();
         for class in SizeClass::all() {
             let bin = &totals[class.index()];
-            let figures = ClassStats::of(class, bin, cached_blocks[class.index()]);
+            let index = class.index();
+            let (cached, cpu_cached) = (cached_blocks[index], cpu_cached_blocks[index]);
+            let figures = ClassStats::of(class, bin, cached, cpu_cached);
             stats.allocated_bytes += figures.live_blocks * figures.block_bytes;
             stats.thread_cache_bytes += figures.cached_blocks * figures.block_bytes;
+            stats.cpu_cache_bytes += figures.cpu_cached_blocks * figures.block_bytes;
             stats.depot_bytes += figures.depot_blocks * figures.block_bytes;
             if figures.slabs > 0 {
                 stats.classes.push(figures);
@@ -223,11 +243,13 @@ impl<S: PageSource> Allocator<S> {
         stats.last_refused_bytes = source.limits().refused_bytes();
         stats.soft_limit_trims = self.soft_limit_trims();
         stats.can_reclaim = membarrier::is_available();
+        stats.can_cache_by_cpu = self.budget().has_crowd() && restartable::is_available();
         stats.purge_calls = source.purge_calls();
         stats.purged_bytes = source.purged_bytes();
         stats.arena_max = self.arenas().cap();
         stats.cache_budget_bytes = self.budget().limit_bytes();
         stats.cache_lent_bytes = self.budget().caches_lent_bytes();
+        stats.cpu_cache_lent_bytes = self.budget().cpu_lent_bytes();
     }
 }
 
@@ -247,7 +269,7 @@ impl ArenaStats {
             self.lock_acquisitions += bin.counts.lock_acquisitions;
             self.lock_contentions += bin.counts.lock_contentions;
             if bin.counts.slabs > 0 {
-                self.classes.push(ClassStats::of(class, &bin, 0));
+                self.classes.push(ClassStats::of(class, &bin, 0, 0));
             }
         }
     }
@@ -265,6 +287,7 @@ impl fmt::Display for Stats {
             ("retained", self.retained_bytes),
             ("dirty", self.dirty_bytes),
             ("in thread caches", self.thread_cache_bytes),
+            ("in CPU caches", self.cpu_cache_bytes),
             ("in depots", self.depot_bytes),
             ("sealed", self.sealed_bytes),
             ("large", self.large_bytes),
@@ -283,11 +306,13 @@ impl fmt::Display for Stats {
         )?;
         writeln!(
             formatter,
-            "  refused: address space {}, resident {}; trimmed for the soft limit {}; reclaim {}",
+            "  refused: address space {}, resident {}; trimmed for the soft limit {}; reclaim {}; \
+             CPU caches {}",
             self.address_space_refusals,
             self.hard_limit_refusals,
             self.soft_limit_trims,
             if self.can_reclaim { "on" } else { "missing: the kernel has no membarrier" },
+            if self.can_cache_by_cpu { "on" } else { "off" },
         )?;
         self.write_arenas(formatter)?;
         self.write_classes(formatter)
@@ -320,16 +345,25 @@ impl Stats {
     fn write_classes(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            "block bytes", "live", "cached", "depots", "slabs", "occupancy", "refills", "flushes"
+            "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "block bytes",
+            "live",
+            "cached",
+            "by CPU",
+            "depots",
+            "slabs",
+            "occupancy",
+            "refills",
+            "flushes"
         )?;
         for class in &self.classes {
             writeln!(
                 formatter,
-                "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>9.1}% {:>10} {:>10}",
+                "  {:>11} {:>12} {:>10} {:>10} {:>10} {:>10} {:>9.1}% {:>10} {:>10}",
                 class.block_bytes,
                 class.live_blocks,
                 class.cached_blocks,
+                class.cpu_cached_blocks,
                 class.depot_blocks,
                 class.slabs,
                 100.0 * class.occupancy(),

@@ -11,7 +11,7 @@ const DEPOT_BATCH: usize = 256;
 
 /// What a trim gave back, and from where.
 ///
-/// The first two figures are blocks on their way: returned to their slabs, they may have made
+/// The figures of caches and depots are blocks on their way: returned to their slabs, they may have made
 /// pages free that are counted below. [`total_bytes`](Self::total_bytes) is what went back to the
 /// operating system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ const DEPOT_BATCH: usize = 256;
 pub struct Trimmed {
     /// Bytes of free blocks taken from thread caches.
     pub thread_cache_bytes: usize,
+    /// Bytes of free blocks taken from CPU caches.
+    pub cpu_cache_bytes: usize,
     /// Bytes of free blocks taken from depots.
     pub depot_bytes: usize,
     /// Bytes of free spans given back.
@@ -47,6 +49,7 @@ impl<S: PageSource> Allocator<S> {
         let own_bytes = self.flush_own_cache(slot);
         let mut trimmed =
             Trimmed { thread_cache_bytes: own_bytes + self.reclaim_all(), ..Trimmed::default() };
+        trimmed.cpu_cache_bytes = self.drain_cpu_caches();
         // All depots first: they may hold blocks of any arena.
         let open = self.arenas().open();
         (0..open).for_each(|arena| self.empty_depots(arena, &mut trimmed));

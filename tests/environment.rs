@@ -19,6 +19,7 @@ const OWN: &str = "CAPMALLOC_ARENA_MAX";
 const GLIBCS: &str = "MALLOC_ARENA_MAX";
 const POLICY: &str = "CAPMALLOC_ARENA_POLICY";
 const BUDGET: &str = "CAPMALLOC_CACHE_BUDGET";
+const CPU_CACHES: &str = "CAPMALLOC_CPU_CACHES";
 const STATS: &str = "CAPMALLOC_STATS_AT_EXIT";
 
 /// Threads of a child: the main one, the test's, and four workers.
@@ -196,16 +197,26 @@ fn a_switch_that_is_neither_on_nor_off_is_told() {
 }
 
 #[test]
-fn each_wrong_setting_has_its_line() {
-    under([&[(OWN, "x"), (POLICY, "y"), (BUDGET, "z"), (STATS, "w")]], |settings, ending| {
-        assert_eq!(ending.complaints.lines().count(), settings.len(), "{ending}");
-        for (name, value) in settings {
-            let pair = format!("{name}=\"{value}\"");
-            let is_told =
-                ending.complaints.lines().filter(|line| line.contains(&pair)).count() == 1;
-            assert!(is_told, "{pair}: {ending}");
-        }
+fn a_switch_that_is_neither_on_nor_off_is_told_and_left_as_it_was() {
+    under([&[(CPU_CACHES, "perhaps")], &[(CPU_CACHES, "2")]], |settings, ending| {
+        one_line_tells_of(&ending, CPU_CACHES, settings[0].1, "1");
     });
+}
+
+#[test]
+fn each_wrong_setting_has_its_line() {
+    under(
+        [&[(OWN, "x"), (POLICY, "y"), (BUDGET, "z"), (CPU_CACHES, "v"), (STATS, "w")]],
+        |settings, ending| {
+            assert_eq!(ending.complaints.lines().count(), settings.len(), "{ending}");
+            for (name, value) in settings {
+                let pair = format!("{name}=\"{value}\"");
+                let is_told =
+                    ending.complaints.lines().filter(|line| line.contains(&pair)).count() == 1;
+                assert!(is_told, "{pair}: {ending}");
+            }
+        },
+    );
 }
 
 fn allowed_processors() -> libc::cpu_set_t {

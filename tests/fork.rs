@@ -126,6 +126,30 @@ fn a_child_frees_what_it_inherited_and_allocates_at_once() {
 }
 
 #[test]
+fn a_child_of_a_crowd_goes_on_with_what_processors_hold() {
+    let settings = [("CAPMALLOC_ARENA_MAX", "1"), ("CAPMALLOC_CACHE_BUDGET", "300K")];
+    beside_busy_threads(&settings, || {
+        for _ in 0..forks() {
+            let inherited = some_blocks();
+            let status = status_of_fork(|| {
+                let beside = || {
+                    (0..10).for_each(|_| drop(some_blocks()));
+                };
+                let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(beside)).collect();
+                threads.into_iter().for_each(|thread| thread.join().expect("memory"));
+                drop((inherited.clone(), some_blocks()));
+                capmalloc::trim();
+                capmalloc::check();
+                if capmalloc::stats().cpu_cache_bytes == 0 { FINE } else { PAGES_LOST }
+            });
+            assert_eq!(status, FINE);
+        }
+        let stats = capmalloc::stats();
+        assert!(!stats.can_cache_by_cpu || stats.cpu_cache_lent_bytes > 0, "{stats}");
+    });
+}
+
+#[test]
 fn a_childs_first_allocation_may_be_a_new_threads() {
     beside_busy_threads(&[], || {
         for _ in 0..forks() {

@@ -17,6 +17,7 @@ impl<S: PageSource> Allocator<S> {
         self.metadata.check();
         self.notices().check();
         self.caches().lock().iter().for_each(ThreadCache::check);
+        self.cpu_caches.check(&self.budget);
         ensure!(self.arenas.open() <= ARENAS_MAX, "more arenas are open than can be");
         for arena in 0..ARENAS_MAX {
             for class in SizeClass::all() {

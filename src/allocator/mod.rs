@@ -10,6 +10,8 @@
 //! Nothing here is global. A test builds a heap of its own over a page source that fails on
 //! demand, and gives each of its threads a slot by hand; `global.rs` holds the one static heap.
 
+mod arena_choice;
+mod by_cpu;
 mod check;
 mod large;
 mod raw;
@@ -25,6 +27,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 use crate::arena::policy::{ArenaPolicy, PerThread};
 use crate::arena::{ArenaMaxError, Arenas};
 use crate::budget::{CacheBudget, DEFAULT_BUDGET_BYTES};
+use crate::cpu_caches::CpuCaches;
 use crate::decay::{DEFAULT_DECAY_MILLISECONDS, Decay};
 use crate::hooks::Notices;
 use crate::huge::{Huge, HugeSupply};
@@ -50,6 +53,7 @@ pub(crate) struct Allocator<S> {
     metadata: Metadata,
     arenas: Arenas,
     caches: CacheRegistry,
+    cpu_caches: CpuCaches,
     budget: CacheBudget,
     decay: Decay,
     huge: Huge,
@@ -124,6 +128,7 @@ impl<S: PageSource> Allocator<S> {
             metadata: Metadata::new(),
             arenas: Arenas::new(arena_max),
             caches: CacheRegistry::new(),
+            cpu_caches: CpuCaches::new(),
             budget,
             decay,
             huge: Huge::new(),
@@ -161,7 +166,11 @@ impl<S: PageSource> Allocator<S> {
         let (metadata, budget) = (&self.metadata, &self.budget);
         self.arenas.set_cap(count, metadata, &self.page_heap, budget, |class, blocks| {
             self.put_back(class, blocks);
-        })
+        })?;
+        if self.budget.has_crowd() {
+            self.use_cpu_caches();
+        }
+        Ok(())
     }
 
     pub(crate) fn page_heap(&self) -> &PageHeap<S> {
@@ -183,6 +192,10 @@ impl<S: PageSource> Allocator<S> {
 
     pub(crate) fn caches(&self) -> &CacheRegistry {
         &self.caches
+    }
+
+    pub(crate) fn cpu_caches(&self) -> &CpuCaches {
+        &self.cpu_caches
     }
 
     pub(crate) fn budget(&self) -> &CacheBudget {
@@ -275,6 +288,8 @@ impl<S: PageSource> Allocator<S> {
         // SAFETY: the caller's promise, for each part in turn; records go after their users.
         unsafe {
             self.huge.unmap_all(&self.huge_supply());
+            self.drain_cpu_caches();
+            self.cpu_caches.release(&self.magazines());
             for class in SizeClass::all() {
                 for arena in 0..crate::arena::ARENAS_MAX {
                     let Some(context) = self.bin(arena, class) else { break };

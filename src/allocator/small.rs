@@ -3,8 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Allocator, PolicyRef, abort_over};
-use crate::arena::policy::PerThread;
+use super::{Allocator, abort_over};
 use crate::arena::{BinContext, Refill};
 use crate::os::clock;
 use crate::page_source::PageSource;
@@ -46,6 +45,9 @@ impl<S: PageSource> Allocator<S> {
         };
         let now = clock::coarse_milliseconds();
         let is_later = cache.used_at() != now;
+        if cache.bin(class).capacity() == 0 && !is_later && self.put_unlent(class, block) {
+            return;
+        }
         let mut locked = cache.open(slot, &self.caches, now);
         let mut has_budget = true;
         // SAFETY: the caller's promise; each attempt that answers false left the block alone.
@@ -54,9 +56,9 @@ impl<S: PageSource> Allocator<S> {
                 has_budget = self.grow(&mut locked, class, now);
                 if !locked.push(class, block) {
                     let half = cache.bin(class).capacity().div_ceil(2);
-                    locked.flush(class, half, |blocks| self.flush(class, blocks));
+                    locked.flush(class, half, |blocks| self.flush_by_cpu(class, blocks));
                     if !locked.push(class, block) {
-                        self.put_back_one(class, block);
+                        self.put_one_by_cpu(class, block);
                     }
                 }
             }
@@ -169,9 +171,17 @@ impl<S: PageSource> Allocator<S> {
         cache: &ThreadCache,
         class: SizeClass,
     ) -> Option<NonNull<u8>> {
-        self.follow_policy(slot, cache);
         let now = clock::coarse_milliseconds();
         let is_later = cache.used_at() != now;
+        // Once in a step of the clock the cache is opened all the same, so that its owner counts as at
+        // work, and pays what is owed.
+        if cache.bin(class).capacity() == 0
+            && !is_later
+            && let Some(block) = self.take_unlent(class)
+        {
+            return Some(block);
+        }
+        self.follow_policy(slot, cache);
         loop {
             let mut locked = cache.open(slot, &self.caches, now);
             if let Some(block) = locked.pop(class) {
@@ -213,11 +223,11 @@ impl<S: PageSource> Allocator<S> {
     ) -> Result<Option<NonNull<u8>>, ArenaClosed> {
         let Some(context) = self.bin(cache.arena(), class) else { return Ok(None) };
         if cache.bin(class).capacity() == 0 {
-            return self.take_one(&context);
+            return self.take_one_by_cpu(&context);
         }
         let mut outcome = Refill::Refused;
         locked.fill(class, |entries| {
-            outcome = context.refill(entries);
+            outcome = self.refill_by_cpu(&context, entries);
             if let Refill::Got { count, .. } = outcome { count } else { 0 }
         });
         match outcome {
@@ -252,7 +262,7 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// Gives blocks of one class up to a depot, or else to their slabs.
-    fn flush(&self, class: SizeClass, blocks: &mut [*mut u8]) {
+    pub(super) fn flush(&self, class: SizeClass, blocks: &mut [*mut u8]) {
         let Some(first) = blocks.first() else { return };
         // A batch goes to the depot of the arena that its first block came from, so that between a
         // producer and a consumer it travels back.
@@ -270,7 +280,7 @@ impl<S: PageSource> Allocator<S> {
     }
 
     /// Puts one block back into its slab.
-    fn put_back_one(&self, class: SizeClass, block: NonNull<u8>) {
+    pub(super) fn put_back_one(&self, class: SizeClass, block: NonNull<u8>) {
         loop {
             let lookup = |block| self.slab_of(block, class);
             let outcome = lookup(block.as_ptr()).and_then(|slab| {
@@ -313,56 +323,6 @@ impl<S: PageSource> Allocator<S> {
     pub(crate) fn bin(&self, arena: usize, class: SizeClass) -> Option<BinContext<'_, S>> {
         self.arenas.context(arena, class, &self.page_heap, &self.metadata, &self.budget)
     }
-
-    fn assign_arena(&self) -> Option<usize> {
-        self.arenas.assign(self.policy(), &self.metadata, &self.page_heap)
-    }
-
-    /// Asks the policy whether the thread should refill elsewhere, and moves it there.
-    ///
-    /// The default one has nothing to say unless the thread's arena is crowded, and is asked only
-    /// then; a closed arena is found at the refill.
-    fn follow_policy(&self, slot: &ThreadSlot, cache: &ThreadCache) {
-        let (policy, contended) = match self.policy_set() {
-            Some(policy) => (policy, cache.lock().state.contended),
-            None if self.arenas.is_crowded(cache.arena()) => (&PerThread as PolicyRef, false),
-            None => return,
-        };
-        self.change_arena(slot, cache, || {
-            let (metadata, page_heap) = (&self.metadata, &self.page_heap);
-            self.arenas.reassign(policy, cache.arena(), contended, metadata, page_heap)
-        });
-    }
-
-    /// Moves the thread to the arena that `choose` answers with, outside all locks.
-    fn change_arena(
-        &self,
-        slot: &ThreadSlot,
-        cache: &ThreadCache,
-        choose: impl FnOnce() -> Option<usize>,
-    ) {
-        let before = slot.set_state(ThreadState::Uncached);
-        let choice = choose();
-        slot.set_state(before);
-        let Some(arena) = choice else { return };
-        // Under the cache's lock, so that a fork finds the thread counted where its cache says.
-        let mut locked = cache.lock();
-        locked.state.contended = false;
-        self.join(arena);
-        self.leave(cache.set_arena(arena));
-    }
-
-    fn join(&self, arena: usize) {
-        if let Some(arena) = self.arenas.get(arena) {
-            arena.join();
-        }
-    }
-
-    pub(crate) fn leave(&self, arena: usize) {
-        if let Some(arena) = self.arenas.get(arena) {
-            arena.leave();
-        }
-    }
 }
 
 /// A call of the slow path, as what is owed after it depends on it.
@@ -377,4 +337,4 @@ struct Call {
 }
 
 /// The arena was closed by a lower cap.
-struct ArenaClosed;
+pub(super) struct ArenaClosed;

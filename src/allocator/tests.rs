@@ -2,6 +2,7 @@
 
 mod balance;
 mod block;
+mod by_cpu;
 mod faults;
 mod faulty_source;
 mod forks;

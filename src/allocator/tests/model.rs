@@ -121,6 +121,7 @@ impl Pair<'_> {
                 let stats = self.heap.stats();
                 assert_eq!((stats.dirty_bytes, stats.depot_bytes), (0, 0));
                 assert_eq!((stats.thread_cache_bytes, self.heap.budget().lent_bytes()), (0, 0));
+                assert_eq!((stats.cpu_cache_bytes, stats.cpu_cache_lent_bytes), (0, 0));
                 assert_eq!(self.heap.caches().lock().parked_count(), 0);
             }
             Action::WarmUp { slot } => {
@@ -182,6 +183,7 @@ impl Pair<'_> {
         assert_eq!(stats.huge_count, huge.count());
         assert!(stats.thread_cache_bytes <= stats.cache_lent_bytes);
         assert!(stats.cache_lent_bytes <= stats.cache_budget_bytes);
+        assert!(stats.cpu_cache_bytes <= stats.cpu_cache_lent_bytes);
         let borrowed_bytes: usize =
             self.heap.caches().lock().iter().map(|cache| cache.borrowed_bytes()).sum();
         assert_eq!(stats.cache_lent_bytes, borrowed_bytes);
@@ -219,6 +221,8 @@ fn descriptors_bytes() -> usize {
 fn run(budget_bytes: usize, actions: &[Action]) {
     let heap = timeless(TestSource::new(), 2);
     heap.budget().set_limit_bytes(Some(budget_bytes));
+    // In use with the smaller budgets, which are too little for a share of use.
+    heap.use_cpu_caches();
     let slots = core::array::from_fn(|_| Box::new(ThreadSlot::new()));
     let now = crate::os::clock::coarse_milliseconds();
     let descriptors_bytes = descriptors_bytes();

@@ -100,7 +100,7 @@ impl<S: PageSource> Crew<S> {
     }
 }
 
-fn run<S: PageSource>(source: S) {
+fn run<S: PageSource>(source: S, prepare: impl FnOnce(&Allocator<S>)) {
     let crew = Box::new(Crew {
         heap: Allocator::new(source, WORKERS),
         exchange: Mutex::new(Vec::new()),
@@ -108,6 +108,7 @@ fn run<S: PageSource>(source: S) {
     });
     // Short periods, so that memory decays under the threads' hands.
     crew.heap.decay().set_milliseconds(20);
+    prepare(&crew.heap);
     std::thread::scope(|scope| {
         for seed in 0..WORKERS as u64 {
             let crew = &crew;
@@ -123,10 +124,18 @@ fn run<S: PageSource>(source: S) {
 
 #[test]
 fn threads_that_trade_blocks_while_arenas_close_leave_a_sound_heap() {
-    run(TestSource::new());
+    run(TestSource::new(), |_| {});
 }
 
 #[test]
 fn the_same_holds_on_pages_of_the_kernel() {
-    run(OsPages);
+    run(OsPages, |_| {});
+}
+
+#[test]
+fn the_same_holds_by_way_of_cpu_caches() {
+    run(TestSource::new(), |heap| {
+        heap.budget().set_limit_bytes(Some(500_000));
+        heap.use_cpu_caches();
+    });
 }
