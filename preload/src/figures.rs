@@ -51,7 +51,9 @@ pub(crate) struct MallInfo {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mallinfo2() -> MallInfo2 {
     let stats = capmalloc::stats();
-    let kept = |class: &capmalloc::ClassStats| class.cached_blocks + class.depot_blocks;
+    let kept = |class: &capmalloc::ClassStats| {
+        class.cached_blocks + class.cpu_cached_blocks + class.depot_blocks
+    };
     let free = |class: &capmalloc::ClassStats| class.slab_blocks.saturating_sub(class.live_blocks);
     let uordblks = stats.allocated_bytes.saturating_sub(stats.huge_bytes);
     let active_bytes = stats.active_bytes.saturating_sub(stats.huge_bytes);
@@ -63,7 +65,7 @@ pub(crate) extern "C" fn mallinfo2() -> MallInfo2 {
         hblks: stats.huge_count,
         hblkhd: stats.huge_bytes,
         usmblks: 0,
-        fsmblks: stats.thread_cache_bytes + stats.depot_bytes,
+        fsmblks: stats.thread_cache_bytes + stats.cpu_cache_bytes + stats.depot_bytes,
         uordblks,
         fordblks,
         keepcost: stats.dirty_bytes,

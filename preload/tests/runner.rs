@@ -31,7 +31,8 @@ fn a_programs_output_and_exit_status_are_its_own() {
 #[test]
 fn settings_reach_the_program_and_the_library_is_in_it() {
     let show = "echo $CAPMALLOC_ARENA_MAX $CAPMALLOC_DECAY_MS $CAPMALLOC_CACHE_BUDGET \
-                $CAPMALLOC_BACKGROUND $CAPMALLOC_ARENA_POLICY; grep -c libcapmalloc /proc/self/maps";
+                $CAPMALLOC_BACKGROUND $CAPMALLOC_CPU_CACHES $CAPMALLOC_ARENA_POLICY; \
+                grep -c libcapmalloc /proc/self/maps";
     let settings = [
         "run",
         "--arena-max",
@@ -41,6 +42,7 @@ fn settings_reach_the_program_and_the_library_is_in_it() {
         "--cache-budget",
         "4M",
         "--background",
+        "--no-cpu-caches",
         "--arena-policy",
         "per-cpu",
         "--",
@@ -51,7 +53,7 @@ fn settings_reach_the_program_and_the_library_is_in_it() {
     assert_eq!(run(&["run", "--cache-budget", "0", "true"]).status.code(), Some(0));
     let output = run(&settings).succeeded().output;
     let (settings, mappings) = output.split_once('\n').expect("two lines");
-    assert_eq!(settings, "2 -1 4M 1 per-cpu");
+    assert_eq!(settings, "2 -1 4M 1 0 per-cpu");
     assert!(mappings.trim().parse::<u32>().expect("a number") > 0, "{output}");
 }
 

@@ -45,6 +45,10 @@ struct Run {
     #[arg(long, value_name = "SIZE", value_parser = size_or_zero)]
     cache_budget: Option<OsString>,
 
+    /// No free blocks kept for processors, which programs with crowds of threads else have
+    #[arg(long)]
+    no_cpu_caches: bool,
+
     /// Milliseconds until unused memory goes back: 0 for at once, -1 for never
     #[arg(long, value_name = "TIME", allow_negative_numbers = true,
           value_parser = clap::value_parser!(i64).range(-1..))]
@@ -198,6 +202,7 @@ fn settings(run: &Run) -> Vec<(&'static str, OsString)> {
     let policy = run.arena_policy.and_then(|policy| policy.to_possible_value());
     set("CAPMALLOC_ARENA_POLICY", policy.as_ref().map(|policy| OsStr::new(policy.get_name())));
     set("CAPMALLOC_CACHE_BUDGET", run.cache_budget.as_deref());
+    set("CAPMALLOC_CPU_CACHES", run.no_cpu_caches.then_some(OsStr::new("0")));
     set("CAPMALLOC_DECAY_MS", number(run.decay_ms).as_deref());
     set("CAPMALLOC_BACKGROUND", run.background.then_some(OsStr::new("1")));
     set("CAPMALLOC_RESIDENT_HARD", run.resident_hard.as_deref());
