@@ -4,7 +4,7 @@
 //! begins anew, and the sections they lie in are those of `linux/rseq.h` and of its users.
 
 use core::arch::asm;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicIsize, AtomicU8};
 
 use super::Shown;
@@ -16,8 +16,7 @@ const UNKNOWN: u8 = 0;
 const READY: u8 = 1;
 const MISSING: u8 = 2;
 
-/// What is known of C library and kernel. Relaxed, as the offset: who uses the latter found a table
-/// shown, by Acquire, which was shown after both were stored.
+/// What is known of C library and kernel.
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// Bytes from the thread pointer to the thread's `struct rseq`.
@@ -36,13 +35,16 @@ fn register() -> bool {
         OFFSET_BYTES.store(offset_bytes, Relaxed);
         announce()
     });
-    STATE.store(if is_ready { READY } else { MISSING }, Relaxed);
+    // Release pairs with the Acquire of `is_available`: the offset is seen. Sequences see it by way of
+    // the table, which is shown by one who found it ready.
+    STATE.store(if is_ready { READY } else { MISSING }, Release);
     is_ready
 }
 
 /// Whether there can be such stacks.
 pub(crate) fn is_available() -> bool {
-    match STATE.load(Relaxed) {
+    // Acquire pairs with the Release of `register`.
+    match STATE.load(Acquire) {
         READY => true,
         MISSING => false,
         _ => register(),
@@ -95,6 +97,66 @@ pub(crate) fn processor() -> Option<usize> {
     i32::try_from(number).ok().and_then(|number| usize::try_from(number).ok())
 }
 
+/// From the descriptor to the thread's stack, in `{stack}`; 7 where there is none.
+macro_rules! sequence_begins {
+    () => {
+        concat!(
+            ".pushsection __rseq_cs, \"aw\", @progbits\n",
+            ".balign 32\n",
+            "2:\n",
+            ".long 0, 0\n",
+            ".quad 4f, (5f - 4f), 6f\n",
+            ".popsection\n",
+            "3:\n",
+            "lea {entry}, [rip + 2b]\n",
+            "mov qword ptr fs:[{area} + 8], {entry}\n",
+            "4:\n",
+            "xor {count:e}, {count:e}\n",
+            "mov {stack:e}, dword ptr fs:[{area} + 4]\n",
+            "mov {top}, qword ptr [{shown}]\n",
+            "test {top}, {top}\n",
+            "jz 7f\n",
+            "cmp {stack}, qword ptr [{top}]\n",
+            "jae 7f\n",
+            "mov {stack}, qword ptr [{top} + {stack} * 8 + 8]\n",
+            "test {stack}, {stack}\n",
+            "jz 7f\n",
+            "add {stack}, {offset}\n",
+        )
+    };
+}
+
+/// `{wanted}` bytes as entries, `{most}` of them at most; 7 where there are none.
+macro_rules! wanted_from_bytes {
+    () => {
+        concat!(
+            "shr {wanted}, 3\n",
+            "cmp {wanted}, {most}\n",
+            "cmova {wanted}, {most}\n",
+            "test {wanted}, {wanted}\n",
+            "jz 7f\n",
+        )
+    };
+}
+
+/// The one store that counts, and what is done instead by who was interrupted before it.
+macro_rules! sequence_ends {
+    () => {
+        concat!(
+            "mov qword ptr [{stack}], {top}\n",
+            "5:\n",
+            ".pushsection __rseq_failure, \"ax\", @progbits\n",
+            // The signature, within an instruction that nobody executes.
+            ".byte 0x0f, 0xb9, 0x3d\n",
+            ".long 0x53053053\n",
+            "6:\n",
+            "jmp 3b\n",
+            ".popsection\n",
+            "7:\n",
+        )
+    };
+}
+
 /// # Safety
 ///
 /// As [`super::pop`]; and a table is, or was, shown.
@@ -108,35 +170,11 @@ pub(super) unsafe fn pop(shown: &Shown, offset_bytes: usize, into: &mut [*mut u8
     // promise; what is written are `into`, `top`, and the pointer to the descriptor.
     unsafe {
         asm!(
-            ".pushsection __rseq_cs, \"aw\", @progbits",
-            ".balign 32",
-            "2:",
-            ".long 0, 0",
-            ".quad 4f, (5f - 4f), 6f",
-            ".popsection",
-            "3:",
-            "lea {entry}, [rip + 2b]",
-            "mov qword ptr fs:[{area} + 8], {entry}",
-            "4:",
-            "xor {count:e}, {count:e}",
-            "mov {stack:e}, dword ptr fs:[{area} + 4]",
-            "mov {top}, qword ptr [{shown}]",
-            "test {top}, {top}",
-            "jz 7f",
-            "cmp {stack}, qword ptr [{top}]",
-            "jae 7f",
-            "mov {stack}, qword ptr [{top} + {stack} * 8 + 8]",
-            "test {stack}, {stack}",
-            "jz 7f",
-            "add {stack}, {offset}",
+            sequence_begins!(),
             "mov {top}, qword ptr [{stack}]",
             "mov {wanted}, {top}",
             "sub {wanted}, qword ptr [{stack} + 8]",
-            "shr {wanted}, 3",
-            "cmp {wanted}, {most}",
-            "cmova {wanted}, {most}",
-            "test {wanted}, {wanted}",
-            "jz 7f",
+            wanted_from_bytes!(),
             "8:",
             "sub {top}, 8",
             "mov {entry}, qword ptr [{top}]",
@@ -144,16 +182,7 @@ pub(super) unsafe fn pop(shown: &Shown, offset_bytes: usize, into: &mut [*mut u8
             "add {count}, 1",
             "cmp {count}, {wanted}",
             "jne 8b",
-            "mov qword ptr [{stack}], {top}",
-            "5:",
-            ".pushsection __rseq_failure, \"ax\", @progbits",
-            // The signature, within an instruction that nobody executes.
-            ".byte 0x0f, 0xb9, 0x3d",
-            ".long 0x53053053",
-            "6:",
-            "jmp 3b",
-            ".popsection",
-            "7:",
+            sequence_ends!(),
             shown = in(reg) shown.as_ptr(),
             offset = in(reg) offset_bytes,
             area = in(reg) OFFSET_BYTES.load(Relaxed),
@@ -180,37 +209,13 @@ pub(super) unsafe fn push(shown: &Shown, offset_bytes: usize, from: &[*mut u8]) 
     // is stored, and those of a sequence that begins anew are written again or never counted.
     unsafe {
         asm!(
-            ".pushsection __rseq_cs, \"aw\", @progbits",
-            ".balign 32",
-            "2:",
-            ".long 0, 0",
-            ".quad 4f, (5f - 4f), 6f",
-            ".popsection",
-            "3:",
-            "lea {entry}, [rip + 2b]",
-            "mov qword ptr fs:[{area} + 8], {entry}",
-            "4:",
-            "xor {count:e}, {count:e}",
-            "mov {stack:e}, dword ptr fs:[{area} + 4]",
-            "mov {top}, qword ptr [{shown}]",
-            "test {top}, {top}",
-            "jz 7f",
-            "cmp {stack}, qword ptr [{top}]",
-            "jae 7f",
-            "mov {stack}, qword ptr [{top} + {stack} * 8 + 8]",
-            "test {stack}, {stack}",
-            "jz 7f",
-            "add {stack}, {offset}",
+            sequence_begins!(),
             "mov {top}, qword ptr [{stack}]",
             "mov {wanted}, qword ptr [{stack} + 16]",
             "sub {wanted}, {top}",
             // A bound that was lowered lies below what is there.
             "jbe 7f",
-            "shr {wanted}, 3",
-            "cmp {wanted}, {most}",
-            "cmova {wanted}, {most}",
-            "test {wanted}, {wanted}",
-            "jz 7f",
+            wanted_from_bytes!(),
             "8:",
             "mov {entry}, qword ptr [{from} + {count} * 8]",
             "mov qword ptr [{top}], {entry}",
@@ -218,15 +223,7 @@ pub(super) unsafe fn push(shown: &Shown, offset_bytes: usize, from: &[*mut u8]) 
             "add {count}, 1",
             "cmp {count}, {wanted}",
             "jne 8b",
-            "mov qword ptr [{stack}], {top}",
-            "5:",
-            ".pushsection __rseq_failure, \"ax\", @progbits",
-            ".byte 0x0f, 0xb9, 0x3d",
-            ".long 0x53053053",
-            "6:",
-            "jmp 3b",
-            ".popsection",
-            "7:",
+            sequence_ends!(),
             shown = in(reg) shown.as_ptr(),
             offset = in(reg) offset_bytes,
             area = in(reg) OFFSET_BYTES.load(Relaxed),
