@@ -176,7 +176,7 @@ impl CpuCaches {
         let are_all_due = budget.is_cpu_lent_too_much();
         let is_due = |cache: &CpuCache, class| are_all_due || cache.is_stale(class);
         let (mut has_due, mut has_used) = (false, false);
-        state.each_stack(|cache, class| {
+        state.each_stack(&mut |cache, class| {
             let is_in_use = cache.stack(class).capacity() > 0;
             has_due |= is_in_use && is_due(cache, class);
             has_used |= is_in_use && !is_due(cache, class);
@@ -184,7 +184,7 @@ impl CpuCaches {
         if has_due {
             self.empty(&state, budget, is_due, put_back);
         }
-        state.each_stack(CpuCache::note_length);
+        state.each_stack(&mut CpuCache::note_length);
         has_used
     }
 
@@ -204,7 +204,7 @@ impl CpuCaches {
         self.shown.store(core::ptr::null_mut(), Relaxed);
         // Where the kernel refuses, which it did not when the table was made, they stay as they are.
         if restartable::fence() {
-            state.each_stack(|cache, class| {
+            state.each_stack(&mut |cache, class| {
                 if is_due(cache, class) {
                     // SAFETY: hidden, and under the lock.
                     unsafe { cache.empty(class) };
@@ -214,7 +214,7 @@ impl CpuCaches {
         // Release pairs with the Acquire of `restartable::pop` and `push`: stacks are seen empty.
         self.shown.store(places.as_ptr(), Release);
         let mut bytes = 0;
-        state.each_stack(|cache, class| {
+        state.each_stack(&mut |cache, class| {
             bytes += cache.put_back_taken(class, budget, &mut put_back);
         });
         bytes
@@ -222,7 +222,7 @@ impl CpuCaches {
 
     /// Calls `visit` with each block; threads may be at work meanwhile.
     pub(crate) fn for_each_block(&self, mut visit: impl FnMut(SizeClass, *mut u8)) {
-        self.state.lock().each_stack(|cache, class| {
+        self.state.lock().each_stack(&mut |cache, class| {
             cache.stack(class).for_each(|block| visit(class, block));
         });
     }
@@ -230,7 +230,7 @@ impl CpuCaches {
     /// Blocks of each class in all caches; a guess while threads are at work.
     pub(crate) fn count_blocks(&self) -> [usize; CLASS_COUNT] {
         let mut counts = [0; CLASS_COUNT];
-        self.state.lock().each_stack(|cache, class| {
+        self.state.lock().each_stack(&mut |cache, class| {
             counts[class.index()] += cache.stack(class).len();
         });
         counts
@@ -245,7 +245,7 @@ impl CpuCaches {
     pub(crate) fn check(&self, budget: &CacheBudget) {
         let state = self.state.lock();
         let mut bytes = 0;
-        state.each_stack(|cache, class| {
+        state.each_stack(&mut |cache, class| {
             let stack = cache.stack(class);
             ensure!(stack.len() <= stack.capacity(), "a stack of a processor holds what it may");
             ensure!(stack.capacity() <= FULL.of(class), "a stack of a processor and its storage");
@@ -293,7 +293,7 @@ impl State {
     /// What the stacks that may hold nothing yet would begin with.
     fn unstarted_bytes(&self) -> usize {
         let mut bytes = 0;
-        self.each_stack(|cache, class| {
+        self.each_stack(&mut |cache, class| {
             if cache.stack(class).capacity() == 0 {
                 bytes += START.of(class) * class.block_bytes();
             }
@@ -310,7 +310,8 @@ impl State {
             .map(|cache| unsafe { cache.cast::<CpuCache>().as_ref() })
     }
 
-    fn each_stack(&self, mut visit: impl FnMut(&CpuCache, SizeClass)) {
+    /// `visit` is called by pointer: compilers unroll the loop, and would copy it for each class.
+    fn each_stack(&self, visit: &mut dyn FnMut(&CpuCache, SizeClass)) {
         for cache in self.caches() {
             SizeClass::all().for_each(|class| visit(cache, class));
         }

@@ -97,7 +97,7 @@ unsafe impl<const RANK: u8> RawMutex for RawFutexMutex<RANK> {
     unsafe fn unlock(&self) {
         // Release pairs with the Acquire of whoever takes the lock next.
         if self.0.swap(FREE, Ordering::Release) == HELD_AND_AWAITED {
-            futex::wake_all(&self.0);
+            self.unlock_slow();
         }
     }
 }
@@ -121,6 +121,11 @@ impl<const RANK: u8> RawFutexMutex<RANK> {
                 futex::wait(&self.0, HELD_AND_AWAITED);
             }
         }
+    }
+
+    #[cold]
+    fn unlock_slow(&self) {
+        futex::wake_all(&self.0);
     }
 
     /// Looks for the lock to be free so often, at growing intervals; answers whether it was had.
@@ -219,7 +224,9 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
 
     /// Takes the lock to hold it across a fork, where no guard can.
     ///
-    /// Ranks are not noted: the fork takes every lock there is, in their order.
+    /// Ranks are not noted: the fork takes every lock there is, in their order. Not copied into
+    /// loops over all bins, which compilers unroll.
+    #[inline(never)]
     pub(crate) fn hold_for_fork(&self) {
         // SAFETY: the raw lock is used as a lock, and released by `release_after_fork` alone.
         unsafe { self.0.raw() }.lock();

@@ -6,10 +6,9 @@
 //! one call of the slow path. Owners of drained caches begin anew, with small magazines.
 //!
 //! The registry's lock is held while a batch is chosen, hidden and fenced, and no longer (for parked
-//! caches until they are freed): threads that come,
-//! end or come back need it, and where a thousand do, one of them who lost the processor with it would
-//! hold them all up. From there on each cache of the batch is kept by its own lock, without which no
-//! thread frees or hands on its cache.
+//! caches until they are freed): threads that come, end or come back need it, and where a thousand do,
+//! one of them who lost the processor with it would hold them all up. From there on each cache of the
+//! batch is kept by its own lock, without which no thread frees or hands on its cache.
 
 use crate::allocator::Allocator;
 use crate::page_source::PageSource;
@@ -46,12 +45,12 @@ enum Choice {
 impl<S: PageSource> Allocator<S> {
     /// Reclaims every cache whose owner is not at work this moment; answers the bytes.
     pub(crate) fn reclaim_all(&self) -> usize {
-        self.reclaim(Self::drain, |_| Choice::Take)
+        self.reclaim(&Self::drain, &mut |_| Choice::Take)
     }
 
     /// Reclaims the caches whose owners have not come by since `moment`; answers the bytes.
     pub(crate) fn reclaim_unused_since(&self, moment: u64) -> usize {
-        self.reclaim(Self::drain, |cache| {
+        self.reclaim(&Self::drain, &mut |cache| {
             if cache.used_at() < moment { Choice::Take } else { Choice::Pass }
         })
     }
@@ -85,7 +84,7 @@ impl<S: PageSource> Allocator<S> {
         let idle_since = now.saturating_sub(idle_milliseconds);
         let mut wanted_bytes = self.budget().caches_lent_bytes() / part;
         // To depots: others are about to ask for such blocks.
-        self.reclaim(Self::drain_to_depots, |cache| {
+        self.reclaim(&Self::drain_to_depots, &mut |cache| {
             if wanted_bytes == 0 {
                 return Choice::Stop;
             }
@@ -102,17 +101,17 @@ impl<S: PageSource> Allocator<S> {
     /// Looks at each warm cache once, longest unseen first; `drain`s those that `choose` takes.
     fn reclaim(
         &self,
-        drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
-        mut choose: impl FnMut(&ThreadCache) -> Choice,
+        drain: &dyn Fn(&Self, &mut LockedCache<'_>) -> usize,
+        choose: &mut dyn FnMut(&ThreadCache) -> Choice,
     ) -> usize {
-        let mut reclaimed_bytes = self.free_parked(&drain, &mut choose);
+        let mut reclaimed_bytes = self.free_parked(drain, choose);
         if !membarrier::is_available() {
             return reclaimed_bytes;
         }
         let mut unseen = self.caches().lock().warm_count();
         while unseen > 0 {
             let mut batch = [const { None }; BATCH];
-            if !self.hide_batch(&mut batch, &mut unseen, &mut choose) {
+            if !self.hide_batch(&mut batch, &mut unseen, choose) {
                 break;
             }
             for mut locked in batch.into_iter().flatten() {
@@ -128,7 +127,7 @@ impl<S: PageSource> Allocator<S> {
         &'caches self,
         batch: &mut [Option<LockedCache<'caches>>; BATCH],
         unseen: &mut usize,
-        choose: &mut impl FnMut(&ThreadCache) -> Choice,
+        choose: &mut dyn FnMut(&ThreadCache) -> Choice,
     ) -> bool {
         let mut caches = self.caches().lock();
         let mut count = 0;
@@ -150,7 +149,7 @@ impl<S: PageSource> Allocator<S> {
             }
         }
         if count == 0 || !membarrier::everywhere() {
-            batch.fill_with(|| None);
+            batch[..count].fill_with(|| None);
             return false;
         }
         for place in &mut batch[..count] {
@@ -166,8 +165,8 @@ impl<S: PageSource> Allocator<S> {
     /// Frees those of the caches without a thread, longest parked first, that `choose` takes.
     fn free_parked(
         &self,
-        drain: impl Fn(&Self, &mut LockedCache<'_>) -> usize,
-        mut choose: impl FnMut(&ThreadCache) -> Choice,
+        drain: &dyn Fn(&Self, &mut LockedCache<'_>) -> usize,
+        choose: &mut dyn FnMut(&ThreadCache) -> Choice,
     ) -> usize {
         let mut freed_bytes = 0;
         loop {

@@ -56,8 +56,13 @@ fn a_small_program_runs_in_64_mib_of_addresses() {
 #[test]
 fn a_small_program_is_resident_little_more_than_on_the_systems_allocator() {
     let look = |process| (resident::bytes_of(process), resident::anonymous_bytes_of(process));
-    let own = greet(example("hello"), look);
-    let system = greet(example("hello_system"), look);
+    // The median of five runs: how much of a file is mapped around a fault is not the program's to say.
+    let median = |name| {
+        let mut seen: [_; 5] = core::array::from_fn(|_| greet(example(name), look));
+        seen.sort_unstable();
+        seen[2]
+    };
+    let (own, system) = (median("hello"), median("hello_system"));
     assert!(own.1 < system.1 + 256 * KIB, "anonymous memory: {own:?}, {system:?}");
     // Code that was not optimised is several times as long, and is resident as well.
     if !cfg!(debug_assertions) {

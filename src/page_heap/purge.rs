@@ -85,15 +85,18 @@ impl<S: PageSource> PageHeap<S> {
             }
             *wanted = wanted.saturating_sub(started);
             // The calls to the kernel are made without the lock: the spans are in nobody's hands.
-            let done = batch.map(|span| span.map(|span| (span, self.purge_span(span))));
+            let mut done = [true; BATCH];
+            for (span, is_done) in batch.iter().flatten().zip(&mut done) {
+                *is_done = self.purge_span(*span);
+            }
             let mut spans = self.spans.lock();
-            for (span, purged) in done.into_iter().flatten() {
-                let purged_bytes = if purged { span.pages().bytes() } else { 0 };
-                spans.finish_purge(span, purged);
+            for (&span, &is_done) in batch.iter().flatten().zip(&done) {
+                let purged_bytes = if is_done { span.pages().bytes() } else { 0 };
+                spans.finish_purge(span, is_done);
                 self.source.limits().subtract_resident(purged_bytes);
                 spans_bytes += purged_bytes;
             }
-            if done.iter().flatten().any(|(_, purged)| !purged) {
+            if done.contains(&false) {
                 break;
             }
         }
