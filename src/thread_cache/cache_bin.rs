@@ -9,7 +9,7 @@ use crate::sync::AtomicPtr;
 
 /// Bytes of blocks that a bin may hold at most, and the most and fewest blocks.
 const FULL_BYTES: usize = 128 * 1024;
-const BLOCKS_MAX: usize = 256;
+const BLOCKS_MAX: usize = 512;
 const BLOCKS_MIN: usize = 2;
 
 /// Bytes of blocks that a bin starts with: more only for those who come back for more.

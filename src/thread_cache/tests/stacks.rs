@@ -47,7 +47,7 @@ fn bins_start_empty_and_double_from_a_few_blocks_to_their_most() {
                 |pair: &[usize]| pair[1] == (2 * pair[0]).min(*capacities.last().unwrap());
             assert!(capacities[1..].windows(2).all(doubles), "{capacities:?}");
             let most = *capacities.last().unwrap();
-            assert_eq!(most, (128 * 1024 / class.block_bytes()).clamp(2, 256));
+            assert_eq!(most, (128 * 1024 / class.block_bytes()).clamp(2, 512));
             assert_eq!(most, cache_bin::capacity_max(class));
             borrowed_bytes += most * class.block_bytes();
         }

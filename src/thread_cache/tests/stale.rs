@@ -23,7 +23,7 @@ fn a_bin_that_nobody_used_between_two_looks_gives_up_its_blocks_and_then_its_loa
         assert_eq!(push(slot, class, 1..101), 100);
         assert_eq!(look(world, cache), [], "it came to hold them since the last look");
         assert_eq!(look(world, cache), [(64, 100)]);
-        assert_eq!((cache.bin(class).len(), cache.bin(class).capacity()), (0, 256));
+        assert_eq!((cache.bin(class).len(), cache.bin(class).capacity()), (0, 512));
         assert_eq!(look(world, cache), []);
         assert_eq!((cache.bin(class).capacity(), world.budget.lent_bytes()), (0, 0));
     });
