@@ -31,6 +31,10 @@ static BACKGROUND: Background = Background::new();
 
 static START: Once = Once::new();
 
+/// What a heap begins with that is asked for something before a program's own allocator was; a
+/// constant, so that no slow path writes one down to pass it.
+const DEFAULTS: &Config = &Config::new();
+
 /// Whether the handlers for fork are registered, which heaps of one's own need too.
 static FORKS: Once = Once::new();
 
@@ -131,10 +135,16 @@ impl CapMalloc {
 
     #[inline(never)]
     fn alloc_big(&self, layout: Layout) -> *mut u8 {
+        match SLOT.with(|slot| HEAP.alloc_large_cached(slot, layout)) {
+            Some(block) => block.as_ptr(),
+            None => self.alloc_big_slow(layout),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_big_slow(&self, layout: Layout) -> *mut u8 {
         SLOT.with(|slot| {
-            if let Some(block) = HEAP.alloc_large_cached(slot, layout) {
-                return block.as_ptr();
-            }
             prepare(slot, &self.config);
             let attempt = || HEAP.alloc_big(slot, layout).map(|big| big.base);
             hooks::serve(slot, layout.size(), layout.align(), attempt)
@@ -229,12 +239,17 @@ fn dealloc_aligned(block: NonNull<u8>, layout: Layout) {
 
 #[inline(never)]
 fn dealloc_big(block: NonNull<u8>, layout: Layout) {
+    if !SLOT.with(|slot| HEAP.dealloc_large_cached(slot, block, layout)) {
+        dealloc_big_slow(block, layout);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn dealloc_big_slow(block: NonNull<u8>, layout: Layout) {
     SLOT.with(|slot| {
-        if HEAP.dealloc_large_cached(slot, block, layout) {
-            return;
-        }
         // A thread may begin with the free of what another made, and gets a cache for that.
-        prepare(slot, &Config::new());
+        prepare(slot, DEFAULTS);
         HEAP.dealloc_big(slot, block, layout);
         poke_background(slot);
         hooks::end_slow_path(slot);
@@ -245,7 +260,7 @@ fn dealloc_big(block: NonNull<u8>, layout: Layout) {
 #[inline(never)]
 fn dealloc_small_slow(block: NonNull<u8>, class: SizeClass) {
     SLOT.with(|slot| {
-        prepare(slot, &Config::new());
+        prepare(slot, DEFAULTS);
         // SAFETY: reached from `dealloc` alone, with its caller's promise.
         unsafe { HEAP.dealloc_small_slow(slot, class, block) };
         poke_background(slot);

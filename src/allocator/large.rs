@@ -142,10 +142,7 @@ impl<S: PageSource> Allocator<S> {
         if Route::of_more(layout) == Route::Large {
             self.page_heap.free(self.large_span(block, layout.size()));
         } else if !self.huge.dealloc(&self.huge_supply(), block, layout.size()) {
-            message::abort_with(format_args!(
-                "free of {block:p}: no allocation of {} bytes starts there",
-                layout.size()
-            ));
+            abort_at_free(block, layout.size());
         }
         self.tick(clock::coarse_milliseconds());
     }
@@ -161,12 +158,16 @@ impl<S: PageSource> Allocator<S> {
                 && address.is_multiple_of(PAGE_BYTES)
                 && span.pages() == large_pages(size)
         });
-        confirmed.unwrap_or_else(|| {
-            message::abort_with(format_args!(
-                "free of {block:p}: no allocation of {size} bytes starts there"
-            ))
-        })
+        confirmed.unwrap_or_else(|| abort_at_free(block, size))
     }
+}
+
+#[cold]
+#[inline(never)]
+fn abort_at_free(block: NonNull<u8>, size: usize) -> ! {
+    message::abort_with(format_args!(
+        "free of {block:p}: no allocation of {size} bytes starts there"
+    ))
 }
 
 /// Pages of a large allocation that a thread's cache may hold, and may serve.

@@ -2,9 +2,8 @@
 
 use core::time::Duration;
 
-use super::{HEAP, SLOT, hooks, poke_background, prepare};
+use super::{DEFAULTS, HEAP, SLOT, hooks, poke_background, prepare};
 use crate::arena::ArenaMaxError;
-use crate::config::Config;
 use crate::decay::{duration_of, milliseconds_of};
 use crate::limits::Limit;
 use crate::page_map::PageMap;
@@ -18,7 +17,7 @@ use crate::trim::Trimmed;
 /// ```
 #[must_use]
 pub fn arena_max() -> usize {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     HEAP.arenas().cap()
 }
 
@@ -40,7 +39,7 @@ pub fn arena_max() -> usize {
 /// # Ok::<(), capmalloc::ArenaMaxError>(())
 /// ```
 pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     let outcome = HEAP.set_arena_max(count);
     SLOT.with(hooks::end_slow_path);
     outcome
@@ -49,7 +48,7 @@ pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
 /// Milliseconds from the last use of memory to its being given back; `None` for never.
 #[must_use]
 pub fn decay() -> Option<Duration> {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     duration_of(HEAP.decay().milliseconds())
 }
 
@@ -65,7 +64,7 @@ pub fn decay() -> Option<Duration> {
 /// assert_eq!(capmalloc::decay(), Some(Duration::from_millis(200)));
 /// ```
 pub fn set_decay(time: Option<Duration>) {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     HEAP.decay().set_milliseconds(milliseconds_of(time));
     // It may sleep because nothing decayed until now.
     SLOT.with(poke_background);
@@ -74,7 +73,7 @@ pub fn set_decay(time: Option<Duration>) {
 /// A limit in bytes, if it is set.
 #[must_use]
 pub fn limit(limit: Limit) -> Option<usize> {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     HEAP.page_heap().source().limits().get(limit)
 }
 
@@ -94,7 +93,7 @@ pub fn limit(limit: Limit) -> Option<usize> {
 /// assert!(capmalloc::stats().hard_limit_refusals > 0);
 /// ```
 pub fn set_limit(limit: Limit, bytes: Option<usize>) {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     HEAP.page_heap().source().limits().set(limit, bytes);
     SLOT.with(hooks::end_slow_path);
 }

@@ -3,8 +3,7 @@
 use core::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{HEAP, SLOT, poke_background, prepare};
-use crate::config::Config;
+use super::{DEFAULTS, HEAP, SLOT, poke_background, prepare};
 use crate::hooks::{self, Event, HookId, Registry, Response};
 use crate::thread_cache::{ThreadSlot, ThreadState};
 
@@ -42,7 +41,7 @@ static HOOKS: Registry = Registry::new();
 /// ```
 pub fn add<R: Into<Response>>(hook: impl Fn(&Event) -> R + Send + Sync + 'static) -> HookId {
     // Before the first hook the handlers of forks must be there.
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     HOOKS.add(Arc::new(move |event: &Event| hook(event).into()), HEAP.notices())
 }
 

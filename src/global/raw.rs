@@ -33,9 +33,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{CapMalloc, HEAP, SLOT, dealloc_small, hooks, poke_background, prepare};
+use super::{CapMalloc, DEFAULTS, HEAP, SLOT, dealloc_small, hooks, poke_background, prepare};
 use crate::allocator::{Found, usable_bytes as usable_bytes_of};
-use crate::config::Config;
 use crate::os::message;
 use crate::os::thread::is_first_thread;
 use crate::size_class::SizeClass;
@@ -107,7 +106,7 @@ pub fn alloc_zeroed(size: usize) -> Option<NonNull<u8>> {
 fn alloc_big_zeroed(size: usize) -> Option<NonNull<u8>> {
     let layout = layout(size, FUNDAMENTAL_ALIGN)?;
     SLOT.with(|slot| {
-        prepare(slot, &Config::new());
+        prepare(slot, DEFAULTS);
         let attempt = || HEAP.alloc_zeroed(slot, layout);
         NonNull::new(hooks::serve(slot, size, FUNDAMENTAL_ALIGN, attempt))
     })
@@ -165,7 +164,7 @@ fn free_slow(block: NonNull<u8>, function: &'static str) {
         Ok(found) => {
             SLOT.with(|slot| {
                 // A thread may begin with the free of what another made.
-                prepare(slot, &Config::new());
+                prepare(slot, DEFAULTS);
                 HEAP.dealloc_found(slot, block, found);
                 poke_background(slot);
                 hooks::end_slow_path(slot);
@@ -263,7 +262,7 @@ pub unsafe fn realloc(block: NonNull<u8>, new_size: usize) -> Option<NonNull<u8>
 unsafe fn realloc_big(block: NonNull<u8>, old: Layout, new_size: usize) -> Option<NonNull<u8>> {
     layout(new_size, old.align())?;
     SLOT.with(|slot| {
-        prepare(slot, &Config::new());
+        prepare(slot, DEFAULTS);
         // SAFETY: the caller's promise; where it answers `None` the block is as it was, and may be
         // tried again.
         let attempt = || unsafe { HEAP.realloc(slot, block, old, new_size) };
@@ -366,7 +365,7 @@ pub fn forks_are_told() {
 
 /// Has the heap held still for every fork from now on; once is enough, and more do no harm.
 pub fn watch_forks() {
-    SLOT.with(|slot| prepare(slot, &Config::new()));
+    SLOT.with(|slot| prepare(slot, DEFAULTS));
     super::watch_forks();
 }
 
@@ -378,7 +377,7 @@ pub(super) fn are_forks_told() -> bool {
 pub fn thread_begins() {
     SLOT.with(|slot| {
         slot.set_told();
-        prepare(slot, &Config::new());
+        prepare(slot, DEFAULTS);
     });
 }
 

@@ -19,7 +19,24 @@ mod place {
     use crate::thread_cache::ThreadSlot;
 
     std::thread_local! {
-        pub(in crate::global) static SLOT: ThreadSlot = const { ThreadSlot::new() };
+        static LOCAL: ThreadSlot = const { ThreadSlot::new() };
+    }
+
+    pub(in crate::global) static SLOT: Slot = Slot;
+
+    /// The calling thread's slot, reached where it is used: the library's own `with` becomes a
+    /// function of its own for a longer body, which asks another where the slot lies.
+    #[derive(Debug)]
+    pub(in crate::global) struct Slot;
+
+    impl Slot {
+        #[inline(always)]
+        pub(in crate::global) fn with<T>(&self, run: impl FnOnce(&ThreadSlot) -> T) -> T {
+            let slot = LOCAL.with(core::ptr::from_ref);
+            // SAFETY: constant and without a destructor, it is valid for as long as the thread lives.
+            // The reference does not leave this call by its type, so it is not taken to another.
+            run(unsafe { &*slot })
+        }
     }
 }
 
