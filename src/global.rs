@@ -31,8 +31,8 @@ static BACKGROUND: Background = Background::new();
 
 static START: Once = Once::new();
 
-/// What a heap begins with that is asked for something before a program's own allocator was; a
-/// constant, so that no slow path writes one down to pass it.
+/// The settings of a heap that something is asked of before the program's own allocator is; a
+/// constant, so that no slow path writes them down to pass them.
 const DEFAULTS: &Config = &Config::new();
 
 /// Whether the handlers for fork are registered, which heaps of one's own need too.
