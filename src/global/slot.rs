@@ -6,7 +6,25 @@
 //! model, which stable Rust has no word for: with the feature `initial-exec` the slot is defined and
 //! reached in assembly.
 
-pub(super) use place::SLOT;
+use crate::thread_cache::ThreadSlot;
+
+/// Stands for the calling thread's slot as a `LocalKey` would.
+pub(super) static SLOT: Slot = Slot;
+
+#[derive(Debug)]
+pub(super) struct Slot;
+
+impl Slot {
+    /// Inlined with what it runs: the library's own `with` becomes a function of its own for a longer
+    /// body, which asks another where the slot lies.
+    #[inline(always)]
+    pub(super) fn with<T>(&self, run: impl FnOnce(&ThreadSlot) -> T) -> T {
+        // SAFETY: the slot is constant at first and has no destructor, so it is valid for as long as
+        // the thread lives, and is shared as its fields, all atomics, allow. The reference does not
+        // leave this call by its type, so it is not taken to another thread.
+        run(unsafe { &*place::slot() })
+    }
+}
 
 #[cfg(not(all(
     feature = "initial-exec",
@@ -22,21 +40,9 @@ mod place {
         static LOCAL: ThreadSlot = const { ThreadSlot::new() };
     }
 
-    pub(in crate::global) static SLOT: Slot = Slot;
-
-    /// The calling thread's slot, reached where it is used: the library's own `with` becomes a
-    /// function of its own for a longer body, which asks another where the slot lies.
-    #[derive(Debug)]
-    pub(in crate::global) struct Slot;
-
-    impl Slot {
-        #[inline(always)]
-        pub(in crate::global) fn with<T>(&self, run: impl FnOnce(&ThreadSlot) -> T) -> T {
-            let slot = LOCAL.with(core::ptr::from_ref);
-            // SAFETY: constant and without a destructor, it is valid for as long as the thread lives.
-            // The reference does not leave this call by its type, so it is not taken to another.
-            run(unsafe { &*slot })
-        }
+    #[inline(always)]
+    pub(super) fn slot() -> *const ThreadSlot {
+        LOCAL.with(core::ptr::from_ref)
     }
 }
 
@@ -71,26 +77,10 @@ mod place {
         empty = sym EMPTY,
     );
 
-    pub(in crate::global) static SLOT: Slot = Slot;
-
-    /// Stands for the calling thread's slot as a `LocalKey` would.
-    #[derive(Debug)]
-    pub(in crate::global) struct Slot;
-
-    impl Slot {
-        #[inline(always)]
-        pub(in crate::global) fn with<T>(&self, run: impl FnOnce(&ThreadSlot) -> T) -> T {
-            // SAFETY: the slot is valid and initialised for as long as the thread lives, and is
-            // shared as its fields, all atomics, allow. The reference does not leave this call by
-            // its type, so it is not taken to another thread.
-            run(unsafe { &*slot() })
-        }
-    }
-
     /// The thread pointer, and the slot's distance from it, which the loader wrote down.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn slot() -> *const ThreadSlot {
+    pub(super) fn slot() -> *const ThreadSlot {
         let slot: *const ThreadSlot;
         // SAFETY: reads the thread pointer, which does not change while a thread lives, and a word
         // of the table of offsets, which does not change after loading; it writes the one register
@@ -109,7 +99,7 @@ mod place {
     /// The thread pointer, and the slot's distance from it, which the loader wrote down.
     #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn slot() -> *const ThreadSlot {
+    pub(super) fn slot() -> *const ThreadSlot {
         let slot: *const ThreadSlot;
         // SAFETY: as on the other architecture.
         unsafe {
