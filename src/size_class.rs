@@ -9,7 +9,11 @@
 //! blocks have that alignment, up to a page. `(size, align)` to class is therefore a pure function
 //! that needs no search, the same on `alloc` and on `dealloc`.
 
-use crate::units::{PAGE_BYTES, Pages};
+mod shape;
+
+use crate::units::PAGE_BYTES;
+
+pub(crate) use shape::SlabShape;
 
 /// The number of size classes.
 pub(crate) const CLASS_COUNT: usize = 66;
@@ -26,21 +30,6 @@ pub(crate) const SLAB_BLOCKS_MAX: usize = PAGE_BYTES / GRAIN_BYTES;
 /// A rounded request size; always below [`CLASS_COUNT`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct SizeClass(u8);
-
-/// How a slab of one class is laid out.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SlabShape {
-    /// Bytes in a block.
-    pub(crate) block_bytes: u32,
-    /// `ceil(2^32 / block_bytes)`: a multiplication by it, then a shift, divides an offset exactly.
-    reciprocal: u32,
-    /// Blocks in a slab.
-    pub(crate) capacity: u16,
-    /// Pages in a slab.
-    page_count: u16,
-    /// `ceil(2^20 / capacity)`, to divide a number of blocks by the capacity in the same way.
-    capacity_reciprocal: u32,
-}
 
 impl SizeClass {
     /// The class of a request, or `None` where it is not small.
@@ -148,52 +137,12 @@ impl SizeClass {
 
     #[inline]
     pub(crate) fn shape(self) -> &'static SlabShape {
-        &SHAPES[self.index()]
+        &shape::SHAPES[self.index()]
     }
 
     #[inline]
     pub(crate) fn block_bytes(self) -> usize {
         self.shape().block_bytes as usize
-    }
-}
-
-impl SlabShape {
-    const fn of(block_bytes: usize) -> SlabShape {
-        let page_count = slab_page_count(block_bytes);
-        let capacity = page_count * PAGE_BYTES / block_bytes;
-        SlabShape {
-            block_bytes: block_bytes as u32,
-            reciprocal: (1u64 << 32).div_ceil(block_bytes as u64) as u32,
-            capacity: capacity as u16,
-            page_count: page_count as u16,
-            capacity_reciprocal: (1u32 << 20).div_ceil(capacity as u32),
-        }
-    }
-
-    pub(crate) const fn pages(&self) -> Pages {
-        Pages::new(self.page_count as u32)
-    }
-
-    /// How many `parts`-ths of the slab `blocks` fill, rounded down.
-    ///
-    /// Exact for products below 2^12: the error is less than a block in `2^20 / (blocks * parts)`.
-    #[inline]
-    pub(crate) fn parts_filled(&self, blocks: usize, parts: usize) -> usize {
-        (((blocks * parts) as u64 * u64::from(self.capacity_reciprocal)) >> 20) as usize
-    }
-
-    /// The block that starts at `offset_bytes` into a slab, or `None` where none starts there.
-    #[inline]
-    pub(crate) fn block_at(&self, offset_bytes: usize) -> Option<usize> {
-        let index = self.block_containing(offset_bytes);
-        let starts_here = index * self.block_bytes as usize == offset_bytes;
-        (starts_here && index < self.capacity as usize).then_some(index)
-    }
-
-    /// The block that covers `offset_bytes`; past the last block for the slab's tail.
-    #[inline]
-    pub(crate) fn block_containing(&self, offset_bytes: usize) -> usize {
-        ((offset_bytes as u64 * self.reciprocal as u64) >> 32) as usize
     }
 }
 
@@ -236,29 +185,6 @@ const fn class_bytes(index: usize) -> usize {
     (index - TWO_PAGES_CLASS_COUNT + 3) * PAGE_BYTES
 }
 
-/// The fewest pages that leave at most a sixteenth of the slab uncut: small slabs empty sooner,
-/// and an emptied slab can serve any class.
-const fn slab_page_count(block_bytes: usize) -> usize {
-    let mut page_count = block_bytes.div_ceil(PAGE_BYTES);
-    loop {
-        let slab_bytes = page_count * PAGE_BYTES;
-        if (slab_bytes % block_bytes) * 16 <= slab_bytes {
-            return page_count;
-        }
-        page_count += 1;
-    }
-}
-
-static SHAPES: [SlabShape; CLASS_COUNT] = {
-    let mut shapes = [const { SlabShape::of(GRAIN_BYTES) }; CLASS_COUNT];
-    let mut index = 0;
-    while index < CLASS_COUNT {
-        shapes[index] = SlabShape::of(class_bytes(index));
-        index += 1;
-    }
-    shapes
-};
-
 type ClassTable = [u8; SMALL_MAX_BYTES / GRAIN_BYTES + 1];
 
 /// Class by size in grains of eight bytes.
@@ -289,104 +215,4 @@ const FUNDAMENTAL_CLASS_OF_GRAINS: ClassTable = {
 };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TWO_PAGES_BYTES: usize = 2 * PAGE_BYTES;
-
-    #[test]
-    fn blocks_of_two_pages_and_more_have_a_slab_each() {
-        for class in SizeClass::all().filter(|class| class.block_bytes() >= TWO_PAGES_BYTES) {
-            assert_eq!(class.shape().capacity, 1);
-            assert_eq!(class.shape().pages().bytes(), class.block_bytes());
-        }
-    }
-
-    #[test]
-    fn classes_rise_to_the_largest_small_size() {
-        let sizes: Vec<_> = SizeClass::all().map(SizeClass::block_bytes).collect();
-        assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(sizes[..10], [8, 16, 24, 32, 40, 48, 56, 64, 72, 80]);
-        assert_eq!(sizes.last(), Some(&SMALL_MAX_BYTES));
-    }
-
-    #[test]
-    fn every_small_request_fits_and_wastes_at_most_an_eighth_or_less_than_a_page() {
-        for size in 1..=SMALL_MAX_BYTES {
-            let block_bytes = SizeClass::of(size, 1).unwrap().block_bytes();
-            assert!(block_bytes >= size);
-            let waste_bytes = block_bytes - size;
-            let bound_bytes = if size <= PAGE_BYTES {
-                8.max(block_bytes / 8 + 1)
-            } else if size <= TWO_PAGES_BYTES {
-                PAGE_BYTES / 4
-            } else {
-                PAGE_BYTES
-            };
-            assert!(waste_bytes < bound_bytes, "{size} in {block_bytes}");
-        }
-        assert_eq!(SizeClass::of(SMALL_MAX_BYTES + 1, 1), None);
-    }
-
-    #[test]
-    fn blocks_have_the_alignment_asked_for() {
-        for align in (0..=12).map(|shift| 1usize << shift) {
-            for size in (0..=SMALL_MAX_BYTES).step_by(7).chain([1, SMALL_MAX_BYTES]) {
-                let Some(class) = SizeClass::of(size, align) else {
-                    assert!(size + align > SMALL_MAX_BYTES, "{size} at {align} is small");
-                    continue;
-                };
-                assert!(class.block_bytes() >= size);
-                assert_eq!(class.block_bytes() % align.max(8).min(align), 0, "{size} at {align}");
-            }
-        }
-        assert_eq!(SizeClass::of(64, 2 * PAGE_BYTES), None);
-    }
-
-    #[test]
-    fn slabs_are_small_and_nearly_full() {
-        for class in SizeClass::all() {
-            let shape = class.shape();
-            let used_bytes = shape.capacity as usize * class.block_bytes();
-            let slab_bytes = shape.pages().bytes();
-            assert!(used_bytes <= slab_bytes);
-            assert!((slab_bytes - used_bytes) * 16 <= slab_bytes);
-            assert!(shape.capacity as usize <= SLAB_BLOCKS_MAX);
-            assert!(shape.pages().count() <= 16, "{} pages", shape.pages().count());
-        }
-    }
-
-    #[test]
-    fn parts_of_a_slab_are_rounded_down_exactly() {
-        for class in SizeClass::all() {
-            let capacity = class.shape().capacity as usize;
-            for blocks in 0..=capacity {
-                assert_eq!(class.shape().parts_filled(blocks, 8), blocks * 8 / capacity);
-            }
-        }
-    }
-
-    #[test]
-    fn offsets_divide_exactly() {
-        for class in SizeClass::all() {
-            let shape = class.shape();
-            for offset in 0..shape.pages().bytes() {
-                assert_eq!(shape.block_containing(offset), offset / class.block_bytes());
-                let starts = offset % class.block_bytes() == 0
-                    && offset / class.block_bytes() < shape.capacity as usize;
-                assert_eq!(shape.block_at(offset).is_some(), starts);
-            }
-        }
-    }
-
-    #[test]
-    fn by_cs_rule_a_block_has_the_alignment_of_any_type_of_its_size() {
-        for size in 0..=SMALL_MAX_BYTES {
-            let bytes = SizeClass::of_fundamental(size).map(SizeClass::block_bytes);
-            let align = if size <= 8 { 8 } else { 16 };
-            assert_eq!(bytes, SizeClass::of(size, align).map(SizeClass::block_bytes), "{size}");
-        }
-        assert_eq!(SizeClass::of_fundamental(SMALL_MAX_BYTES + 1), None);
-        assert_eq!(SizeClass::of_fundamental(usize::MAX), None);
-    }
-}
+mod tests;

@@ -4,19 +4,16 @@
 //! against the heap by a stray write, a second free finds its bit set, and pages without a live
 //! block can go back to the kernel even when their neighbours in the slab cannot.
 
+mod purge;
+
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
 use crate::size_class::{SLAB_BLOCKS_MAX, SizeClass, SlabShape};
 use crate::span::{INLINE_WORDS, SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
-
-/// Which word of a wide slab's descriptor holds its purged pages: bitmaps of slabs of several
-/// pages need the first word alone.
-const PURGED_WORD: usize = 1;
 
 /// Lists by fullness: eight of slabs with room, by eighths in use, and one of full ones.
 pub(crate) const FULLNESS_LEVELS: usize = 9;
@@ -196,60 +193,6 @@ impl Slab {
         }
     }
 
-    /// Gives the pages of this slab that hold no part of a used block back; answers the bytes.
-    ///
-    /// The lock of the slab's bin is held, so nobody takes a block meanwhile.
-    pub(crate) fn purge_free_pages<S: PageSource>(
-        self,
-        shape: &SlabShape,
-        source: &CountedSource<S>,
-    ) -> usize {
-        if shape.pages().count() < 2 || self.free_blocks() == 0 {
-            return 0;
-        }
-        let mut purged_bytes = 0;
-        let mut page = 0;
-        while page < shape.pages().count() {
-            let run = (page..shape.pages().count())
-                .take_while(|&page| self.is_purgeable(shape, page))
-                .count();
-            if run > 0 && self.purge_run(page, run, source) {
-                purged_bytes += run * PAGE_BYTES;
-            }
-            page += run.max(1);
-        }
-        purged_bytes
-    }
-
-    fn purge_run<S: PageSource>(self, page: usize, run: usize, source: &CountedSource<S>) -> bool {
-        // SAFETY: the run lies within the slab's pages.
-        let base = unsafe { self.0.base().add(page * PAGE_BYTES) };
-        let unit = source.granularity_bytes();
-        if !base.addr().get().is_multiple_of(unit) || !(run * PAGE_BYTES).is_multiple_of(unit) {
-            return false;
-        }
-        // SAFETY: no used block reaches into these pages, and under the bin's lock none comes to.
-        if !unsafe { source.purge(base, run * PAGE_BYTES) } {
-            return false;
-        }
-        let word = self.0.inline_word(PURGED_WORD);
-        word.store(word.load(Relaxed) | low_bits(run) << page, Relaxed);
-        source.limits().subtract_resident(run * PAGE_BYTES);
-        true
-    }
-
-    /// Whether the page is resident for all that is known, and every block on it free.
-    fn is_purgeable(self, shape: &SlabShape, page: usize) -> bool {
-        !self.is_page_purged(shape, page)
-            && blocks_on(shape, page).all(|block| self.is_block_free(block))
-    }
-
-    /// Whether the page was given back and not handed out since.
-    pub(crate) fn is_page_purged(self, shape: &SlabShape, page: usize) -> bool {
-        let purged = self.0.inline_word(PURGED_WORD).load(Relaxed);
-        shape.pages().count() > 1 && purged & (1 << page) != 0
-    }
-
     /// How many blocks that are out of the slab lie on the page, at least in part.
     pub(crate) fn taken_blocks_on(self, shape: &SlabShape, page: usize) -> usize {
         blocks_on(shape, page).filter(|block| !self.is_block_free(*block)).count()
@@ -257,30 +200,6 @@ impl Slab {
 
     fn is_block_free(self, block: usize) -> bool {
         self.word(block / 64).load(Relaxed) & (1 << (block % 64)) != 0
-    }
-
-    /// Bytes of this slab's pages that were given back and not handed out since.
-    pub(crate) fn purged_bytes(self, shape: &SlabShape) -> usize {
-        if shape.pages().count() < 2 {
-            return 0;
-        }
-        self.0.inline_word(PURGED_WORD).load(Relaxed).count_ones() as usize * PAGE_BYTES
-    }
-
-    /// Notes that the pages under blocks just taken will be touched.
-    fn note_touched(self, shape: &SlabShape, blocks: &[*mut u8]) {
-        let word = self.0.inline_word(PURGED_WORD);
-        let mut purged = word.load(Relaxed);
-        if purged == 0 {
-            return;
-        }
-        for block in blocks {
-            let offset = block.addr() - self.0.base().addr().get();
-            let first = offset / PAGE_BYTES;
-            let last = (offset + shape.block_bytes as usize - 1) / PAGE_BYTES;
-            purged &= !(low_bits(last + 1 - first) << first);
-        }
-        word.store(purged, Relaxed);
     }
 
     /// Stops the program where the slab contradicts itself.
@@ -327,72 +246,4 @@ const fn low_bits(count: usize) -> u64 {
 const _: () = assert!(SLAB_BLOCKS_MAX <= 2 * INLINE_WORDS * 64);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::page_heap::PageHeap;
-    use crate::test_source::TestSource;
-
-    fn with_slab(class: SizeClass, test: impl Fn(&PageHeap<TestSource>, Slab)) {
-        let heap = PageHeap::new(TestSource::new());
-        let taken = heap.take(class.shape().pages(), 1, SpanKind::Slab).unwrap();
-        test(&heap, Slab::cut(taken.span, class, 3));
-        heap.free(taken.span);
-        heap.check();
-        // SAFETY: nothing in the heap is used any more.
-        unsafe { heap.unmap_all() };
-    }
-
-    #[test]
-    fn every_class_hands_out_each_block_once_and_takes_it_back() {
-        for class in SizeClass::all() {
-            with_slab(class, |_, slab| {
-                let shape = class.shape();
-                let capacity = shape.capacity as usize;
-                let mut blocks = vec![core::ptr::null_mut(); capacity + 1];
-                assert_eq!(slab.take(shape, &mut blocks), capacity);
-                slab.check(class, 3);
-                assert!(blocks[..capacity].windows(2).all(|pair| pair[0] < pair[1]));
-                assert_eq!(slab.fullness(shape), FULLNESS_LEVELS - 1);
-                for block in blocks[..capacity].iter().rev() {
-                    assert_eq!(slab.put(shape, &[*block]), Ok(1));
-                    assert_eq!(slab.put(shape, &[*block]), Err((Misuse::FreeAlready, *block)));
-                }
-                assert!(slab.is_empty(shape));
-                slab.check(class, 3);
-            });
-        }
-    }
-
-    #[test]
-    fn interior_pointers_are_seen() {
-        let class = SizeClass::of(48, 8).unwrap();
-        with_slab(class, |_, slab| {
-            let mut block = [core::ptr::null_mut()];
-            slab.take(class.shape(), &mut block);
-            let inside = block[0].wrapping_add(8);
-            let refused = Err((Misuse::Interior, inside));
-            assert_eq!(slab.put(class.shape(), &[inside]), refused);
-        });
-    }
-
-    #[test]
-    fn pages_without_a_used_block_are_purged_once_and_counted_again_when_handed_out() {
-        let class = SizeClass::of(6144, 8).unwrap();
-        with_slab(class, |heap, slab| {
-            let shape = class.shape();
-            assert_eq!((shape.pages().count(), shape.capacity), (3, 2));
-            let mut first = [core::ptr::null_mut()];
-            slab.take(shape, &mut first);
-            // The second block starts half-way into the second page, which the first one uses.
-            assert_eq!(slab.purge_free_pages(shape, heap.source()), PAGE_BYTES);
-            assert_eq!(slab.purge_free_pages(shape, heap.source()), 0);
-            assert_eq!(slab.purged_bytes(shape), PAGE_BYTES);
-            let mut second = [core::ptr::null_mut()];
-            slab.take(shape, &mut second);
-            assert_eq!(slab.purged_bytes(shape), 0);
-            // A bin tells the limits what came back; here the test stands in for it.
-            heap.source().limits().count_resident(PAGE_BYTES);
-            assert_eq!(slab.put(shape, &[first[0], second[0]]), Ok(2));
-        });
-    }
-}
+mod tests;

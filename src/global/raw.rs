@@ -27,19 +27,20 @@
 //! A size that cannot be had gives `None`. A pointer that cannot be what the caller says ends the
 //! program with one line that names the function, the pointer and the finding.
 
+mod pointer_error;
+mod told;
+
 use core::alloc::Layout;
-use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::{CapMalloc, DEFAULTS, HEAP, SLOT, dealloc_small, hooks, poke_background, prepare};
 use crate::allocator::{Found, usable_bytes as usable_bytes_of};
 use crate::os::message;
-use crate::os::thread::is_first_thread;
 use crate::size_class::SizeClass;
-use crate::slab::Misuse;
-use crate::thread_cache::ThreadSlot;
+
+pub use pointer_error::{PointerError, abort_over};
+pub(super) use told::{are_forks_told, may_have_cache};
+pub use told::{forks_are_told, thread_begins, threads_are_told, watch_forks};
 
 /// The alignment of every C type.
 const FUNDAMENTAL_ALIGN: usize = 16;
@@ -275,7 +276,7 @@ unsafe fn realloc_big(block: NonNull<u8>, old: Layout, new_size: usize) -> Optio
 /// # Errors
 ///
 /// Where `block` is not the start of a block of this heap. That a small block is free already is
-/// seen only where it has left the caches of threads.
+/// seen only where it has left all caches and depots.
 pub fn usable_bytes(block: NonNull<u8>) -> Result<usize, PointerError> {
     find_block(block).map(Found::usable_bytes)
 }
@@ -290,98 +291,4 @@ fn find_block(block: NonNull<u8>) -> Result<Found, PointerError> {
         HEAP.confirm(block, class).map_err(PointerError::of)?;
     }
     Ok(found)
-}
-
-/// What is wrong with a pointer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum PointerError {
-    /// It is in no memory of this heap.
-    NotOurs,
-    /// It is in memory of this heap, where no allocation starts.
-    NoBlock,
-    /// It leads to a block that is free.
-    Free,
-}
-
-impl PointerError {
-    fn of(misuse: Misuse) -> PointerError {
-        match misuse {
-            Misuse::NotOurs => PointerError::NotOurs,
-            Misuse::FreeAlready => PointerError::Free,
-            Misuse::NotASlab | Misuse::OtherSize(_) | Misuse::Interior => PointerError::NoBlock,
-        }
-    }
-}
-
-impl fmt::Display for PointerError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            PointerError::NotOurs => "it is not in any memory of this heap",
-            PointerError::NoBlock => "no allocation starts there",
-            PointerError::Free => "it is free already",
-        })
-    }
-}
-
-impl core::error::Error for PointerError {}
-
-/// Ends the program over a pointer that `function` was given, with one line on standard error.
-///
-/// Writes without allocating.
-#[cold]
-#[inline(never)]
-pub fn abort_over(function: &str, block: NonNull<u8>, error: PointerError) -> ! {
-    message::abort_with(format_args!("{function} of {block:p}: {error}"))
-}
-
-/// Whether somebody tells of every thread's beginning.
-static ARE_THREADS_TOLD: AtomicBool = AtomicBool::new(false);
-
-/// Says that every thread but the first that may have a cache calls [`thread_begins`].
-///
-/// A thread's cache is flushed when the destructors of its keys run. One that first allocates in
-/// the very last of them, or in the C library's own cleaning up behind them, would get a cache that
-/// nobody takes back, known by a place in its stack that is gone. Who starts all threads can
-/// exclude that: with each of them told of, no other gets a cache.
-pub fn threads_are_told() {
-    // Relaxed: told before the second thread begins, which orders it.
-    ARE_THREADS_TOLD.store(true, Relaxed);
-}
-
-/// Whether somebody calls [`watch_forks`] in time.
-static ARE_FORKS_TOLD: AtomicBool = AtomicBool::new(false);
-
-/// Says that [`watch_forks`] is called before a second thread begins, and before anyone else's
-/// handlers for fork are registered.
-///
-/// Else that is done at the first allocation, and the C library keeps what it needs for handlers
-/// also in programs that have neither threads nor handlers. A process of one thread may fork without
-/// ours: nobody holds a lock or has a cache that the child would have to take over.
-pub fn forks_are_told() {
-    // Relaxed: told before the second thread begins, which orders it.
-    ARE_FORKS_TOLD.store(true, Relaxed);
-}
-
-/// Has the heap held still for every fork from now on; once is enough, and more do no harm.
-pub fn watch_forks() {
-    SLOT.with(|slot| prepare(slot, DEFAULTS));
-    super::watch_forks();
-}
-
-pub(super) fn are_forks_told() -> bool {
-    ARE_FORKS_TOLD.load(Relaxed)
-}
-
-/// Tells that the calling thread begins: it may have a cache, and its end is watched.
-pub fn thread_begins() {
-    SLOT.with(|slot| {
-        slot.set_told();
-        prepare(slot, DEFAULTS);
-    });
-}
-
-/// Whether the end of the thread with this slot is sure to be noticed, if it is asked for now.
-pub(super) fn may_have_cache(slot: &ThreadSlot) -> bool {
-    !ARE_THREADS_TOLD.load(Relaxed) || slot.is_told() || is_first_thread()
 }
