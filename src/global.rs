@@ -1,9 +1,11 @@
 //! The one static heap, each thread's slot, and `GlobalAlloc` on top of them.
 //!
-//! This is the only room with global state. `alloc` and `dealloc` are the whole fast path: one
-//! table load for the class, one thread-relative load for the cache, and the magazine.
+//! Global state is in this room and in those below it alone, but for the roster of other heaps.
+//! `alloc` and `dealloc` are the whole fast path: one table load for the class, one thread-relative
+//! load for the cache, and the magazine.
 
 pub(crate) mod control;
+mod forks;
 pub(crate) mod hooks;
 pub mod raw;
 mod slot;
@@ -20,8 +22,8 @@ use crate::os::OsPages;
 use crate::roster;
 use crate::size_class::{CLASS_COUNT, GRAIN_BYTES, SizeClass};
 use crate::thread_cache::{ThreadSlot, ThreadState};
+pub(crate) use forks::watch_forks;
 use slot::SLOT;
-pub(crate) use start::watch_forks;
 use start::{DEFAULTS, prepare};
 
 /// All zero until the first allocation, so that it costs the program's file and start nothing.

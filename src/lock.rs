@@ -27,6 +27,8 @@ const HELD_AND_AWAITED: u32 = 2;
 pub(crate) mod rank {
     /// The roster of heaps and regions.
     pub(crate) const ROSTER: u8 = 3;
+    /// The start of the global heap.
+    pub(crate) const START: u8 = 4;
     /// The list of hooks.
     pub(crate) const HOOKS: u8 = 5;
     /// Who may use the one cache of a heap of its own; only ever tried, but for trims and forks.
@@ -39,6 +41,8 @@ pub(crate) mod rank {
     pub(crate) const THREAD_CACHE: u8 = 30;
     /// Which processors have a cache, and what those may hold.
     pub(crate) const CPU_CACHES: u8 = 35;
+    /// What is on its way from one structure to another, or back to the source, and is in none.
+    pub(crate) const IN_HAND: u8 = 37;
     /// One size class's slabs in one arena.
     pub(crate) const BIN: u8 = 40;
     /// The table of huge mappings.

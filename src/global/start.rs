@@ -1,25 +1,26 @@
-//! How the global heap and its threads begin, and what the C library tells it of: forks, and the
-//! ends of threads and of the program.
+//! How the global heap and its threads begin, and what the C library tells it of their ends and of
+//! the program's.
 
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use std::sync::Once;
 
-use super::{BACKGROUND, HEAP, SLOT, hooks, raw};
+use super::{BACKGROUND, HEAP, SLOT, raw, watch_forks};
 use crate::config::{Config, Settings};
-use crate::os::{membarrier, message};
-use crate::roster;
+use crate::lock::{Mutex, rank};
+use crate::os::message;
 use crate::thread_cache::{ThreadSlot, ThreadState};
 
 static START: Once = Once::new();
 
+/// Held while the heap starts, which may take milliseconds, so that a fork waits: in its child nobody
+/// would bring the start to its end, and whoever allocates there would wait for that.
+pub(super) static STARTING: Mutex<{ rank::START }, ()> = Mutex::new(());
+
 /// The settings of a heap that something is asked of before the program's own allocator is; a
 /// constant, so that no slow path writes them down to pass them.
 pub(super) const DEFAULTS: &Config = &Config::new();
-
-/// Whether the handlers for fork are registered, which heaps of one's own need too.
-static FORKS: Once = Once::new();
 
 /// The key whose destructor tells of a thread's end, plus one; zero while there is none.
 static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
@@ -37,10 +38,20 @@ fn prepare_slow(slot: &ThreadSlot, config: &Config) {
     // Whatever allocates from within, such as a C library that stores a key's value in memory of
     // its own, must not come back here.
     slot.set_state(ThreadState::Uncached);
-    START.call_once(|| start(config));
+    if !raw::are_forks_told() {
+        watch_forks();
+    }
+    start_once(config);
     // A thread whose end would go unnoticed would keep its cache for ever: it goes without one.
     if raw::may_have_cache(slot) && watch_exit(slot) {
         slot.set_state(ThreadState::Fresh);
+    }
+}
+
+fn start_once(config: &Config) {
+    if !START.is_completed() {
+        let _starting = STARTING.lock();
+        START.call_once(|| start(config));
     }
 }
 
@@ -61,9 +72,6 @@ fn start(config: &Config) {
     for (limit, bytes) in settings.limits {
         HEAP.page_heap().source().limits().set(limit, bytes);
     }
-    if !raw::are_forks_told() {
-        watch_forks();
-    }
     let mut key = 0;
     // SAFETY: `thread_ends` has the signature of a key's destructor, and the key's place is ours.
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
@@ -73,26 +81,6 @@ fn start(config: &Config) {
         // SAFETY: the function takes and returns nothing and lives as long as the program.
         unsafe { libc::atexit(write_stats_at_exit) };
     }
-}
-
-/// Asks once to be told of forks, and readies the process for fences on all of its threads.
-///
-/// Also called by who makes a heap of one's own, perhaps in a program whose allocator is another.
-pub(crate) fn watch_forks() {
-    SLOT.with(|slot| {
-        // What the C library may allocate meanwhile must not come back here.
-        let before = slot.set_state(ThreadState::Uncached);
-        FORKS.call_once(|| {
-            // While the process has one thread this costs nothing; later it waits for all of them.
-            membarrier::register();
-            let (before, after) = (Some(before_fork as _), Some(after_fork as _));
-            // SAFETY: the handlers have the signature asked for and live as long as the program.
-            // Being registered at the first allocation of all, they enclose those of everyone
-            // else: theirs may allocate.
-            unsafe { libc::pthread_atfork(before, after, Some(after_fork_in_child)) };
-        });
-        slot.set_state(before);
-    });
 }
 
 /// Asks to be told of this thread's end; `false` where that cannot be had.
@@ -107,29 +95,6 @@ fn watch_exit(slot: &ThreadSlot) -> bool {
 extern "C" fn thread_ends(_slot: *mut c_void) {
     // Thread-locals without a destructor of their own live as long as the thread.
     SLOT.with(|slot| HEAP.detach(slot));
-}
-
-extern "C" fn before_fork() {
-    // First, for a heap's page source may be what allocates from the global heap.
-    roster::prepare_fork();
-    hooks::hold_for_fork();
-    HEAP.prepare_fork();
-}
-
-extern "C" fn after_fork() {
-    // SAFETY: the kernel's copy was made between `before_fork` and this, in this thread.
-    unsafe {
-        HEAP.finish_fork();
-        hooks::release_after_fork();
-        roster::finish_fork();
-    }
-}
-
-extern "C" fn after_fork_in_child() {
-    after_fork();
-    SLOT.with(|slot| HEAP.note_child(slot));
-    roster::note_child();
-    BACKGROUND.note_child();
 }
 
 extern "C" fn write_stats_at_exit() {
