@@ -149,7 +149,7 @@ impl<S: PageSource> Allocator<S> {
             self.balance(now);
         }
         if self.decay().is_immediate() {
-            self.huge().release_cached(&self.huge_supply());
+            self.release_huge(0);
             self.page_heap().purge_dirty();
         }
     }
@@ -200,7 +200,9 @@ impl<S: PageSource> Allocator<S> {
                 is_more_due |= self.settle_bin(arena, class);
             }
         }
-        self.huge().age(&self.huge_supply());
+        self.huge().age();
+        // Those that waited through a whole period, and not those freed in the midst of it.
+        self.release_huge(2);
         self.page_heap().end_period();
         self.metadata().release_empty(self.page_heap().source());
         is_more_due || self.has_unreturned()

@@ -17,6 +17,7 @@ impl<S: PageSource> Allocator<S> {
         self.arenas().hold_set_for_fork();
         self.caches().hold_for_fork();
         self.cpu_caches().hold_for_fork();
+        self.in_hand().hold_for_fork();
         self.arenas().hold_bins_for_fork();
         self.huge().hold_for_fork();
         self.page_heap().hold_for_fork();
@@ -38,6 +39,7 @@ impl<S: PageSource> Allocator<S> {
             self.page_heap().release_after_fork();
             self.huge().release_after_fork();
             self.arenas().release_bins_after_fork();
+            self.in_hand().release_after_fork();
             self.cpu_caches().release_after_fork();
             self.caches().release_after_fork();
             self.arenas().release_set_after_fork();
@@ -71,7 +73,10 @@ impl<S: PageSource> Allocator<S> {
         // Relaxed: the orphans are found under the registry's lock; this only saves taking it.
         self.has_orphans().store(false, Relaxed);
         loop {
-            let Some(orphan) = self.caches().lock().take_orphan() else { break };
+            // Held until the cache is freed, so that a fork of this child's finds its blocks in it
+            // or out of it.
+            let mut caches = self.caches().lock();
+            let Some(orphan) = caches.take_orphan() else { break };
             // SAFETY: just taken off the registry; its owner was another thread of the parent.
             unsafe {
                 ThreadCache::free_ownerless(orphan, &self.magazines(), |locked| {

@@ -2,6 +2,7 @@
 
 use crate::allocator::Allocator;
 use crate::hooks::Event;
+use crate::huge::CACHED_MAX;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 use crate::thread_cache::ThreadSlot;
@@ -54,7 +55,7 @@ impl<S: PageSource> Allocator<S> {
         let open = self.arenas().open();
         (0..open).for_each(|arena| self.empty_depots(arena, &mut trimmed));
         (0..open).for_each(|arena| self.purge_slabs(arena, &mut trimmed));
-        trimmed.huge_bytes = self.huge().release_cached(&self.huge_supply());
+        trimmed.huge_bytes = self.release_huge(0);
         self.trim_pages(&mut trimmed);
         self.notices().note(Event::Trimmed(trimmed));
         trimmed
@@ -109,6 +110,7 @@ impl<S: PageSource> Allocator<S> {
         let mut blocks = [core::ptr::null_mut(); DEPOT_BATCH];
         let mut moved_bytes = 0;
         loop {
+            let _in_hand = self.in_hand().lock();
             let count = take(&mut blocks);
             self.put_back(class, &mut blocks[..count]);
             moved_bytes += count * class.block_bytes();
@@ -118,10 +120,38 @@ impl<S: PageSource> Allocator<S> {
         }
     }
 
+    /// Unmaps the huge mappings kept for reuse through so many ends of periods; answers the bytes.
+    ///
+    /// One at a time, for a fork waits while it goes.
+    pub(crate) fn release_huge(&self, age: u8) -> usize {
+        let release_one = |_| {
+            let _in_hand = self.in_hand().lock();
+            self.huge().release_one(&self.huge_supply(), age)
+        };
+        (0..CACHED_MAX).map_while(release_one).sum()
+    }
+
     fn trim_pages(&self, trimmed: &mut Trimmed) {
         trimmed.metadata_bytes = self.metadata().release_empty(self.page_heap().source());
         let purged = self.page_heap().purge_all();
         trimmed.span_bytes = purged.spans_bytes;
         trimmed.segment_address_bytes = purged.segments_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_source::TestSource;
+
+    #[test]
+    fn a_fork_waits_for_blocks_between_depot_and_slab() {
+        let heap = Box::new(Allocator::new(TestSource::new(), 1));
+        let class = SizeClass::of(64, 1).expect("a class");
+        let moved_bytes = heap.put_back_from_depot(class, |_| {
+            assert!(heap.in_hand().try_lock().is_none());
+            0
+        });
+        assert_eq!(moved_bytes, 0);
     }
 }

@@ -31,6 +31,7 @@ use crate::cpu_caches::CpuCaches;
 use crate::decay::{DEFAULT_DECAY_MILLISECONDS, Decay};
 use crate::hooks::Notices;
 use crate::huge::{Huge, HugeSupply};
+use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
 use crate::os::message;
 use crate::page_heap::PageHeap;
@@ -63,6 +64,9 @@ pub(crate) struct Allocator<S> {
     has_orphans: AtomicBool,
     /// Whether there may be sealed slabs, so that a flush has to look for them.
     has_seals: AtomicBool,
+    /// Held by who has blocks or mappings in hand that are in no structure, so that a fork waits:
+    /// the child would know of them no more.
+    in_hand: Mutex<{ rank::IN_HAND }, ()>,
     /// Null for the default; else a record in the metadata that holds the reference.
     policy: AtomicPtr<PolicyRef>,
 }
@@ -135,6 +139,7 @@ impl<S: PageSource> Allocator<S> {
             soft_limit_trims: AtomicUsize::new(0),
             has_orphans: AtomicBool::new(false),
             has_seals: AtomicBool::new(false),
+            in_hand: Mutex::new(()),
             policy: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -220,6 +225,10 @@ impl<S: PageSource> Allocator<S> {
 
     pub(crate) fn has_seals(&self) -> &AtomicBool {
         &self.has_seals
+    }
+
+    pub(crate) fn in_hand(&self) -> &Mutex<{ rank::IN_HAND }, ()> {
+        &self.in_hand
     }
 
     pub(crate) fn magazines(&self) -> Magazines<'_, S> {

@@ -12,7 +12,9 @@ use crate::lock::{Mutex, rank};
 use crate::metadata::Metadata;
 use crate::page_source::PageSource;
 use crate::units::{PAGE_BYTES, round_up};
-use table::{CACHED_MAX, CHAINS, Freed, Mapping, Record, RecordPtr, Table, chain_of};
+use table::{CHAINS, Freed, Mapping, Record, RecordPtr, Table, chain_of};
+
+pub(crate) use table::CACHED_MAX;
 
 /// Every huge allocation, and freed mappings kept for reuse.
 #[derive(Debug)]
@@ -126,36 +128,23 @@ impl Huge {
         moved
     }
 
-    /// Unmaps the mappings kept for reuse; answers their bytes.
-    pub(crate) fn release_cached<S: PageSource>(&self, supply: &HugeSupply<'_, S>) -> usize {
-        let cached = self.table.lock().take_cached_aged(0);
-        self.release(supply, &cached)
+    /// Ages the mappings kept for reuse: a period of decay is over.
+    pub(crate) fn age(&self) {
+        for freed in self.table.lock().cached.iter_mut().flatten() {
+            freed.mapping.age = freed.mapping.age.saturating_add(1);
+        }
     }
 
-    /// Ages the mappings kept for reuse, and unmaps those that waited through a whole period.
-    pub(crate) fn age<S: PageSource>(&self, supply: &HugeSupply<'_, S>) -> usize {
-        let old = {
-            let mut table = self.table.lock();
-            for freed in table.cached.iter_mut().flatten() {
-                freed.mapping.age += 1;
-            }
-            table.take_cached_aged(2)
-        };
-        self.release(supply, &old)
-    }
-
-    fn release<S: PageSource>(
+    /// Unmaps one of the mappings kept for reuse that is of at least this age; answers its bytes.
+    pub(crate) fn release_one<S: PageSource>(
         &self,
         supply: &HugeSupply<'_, S>,
-        cached: &[Option<Freed>; CACHED_MAX],
-    ) -> usize {
-        let mut released_bytes = 0;
-        for freed in cached.iter().flatten() {
-            // SAFETY: the mapping was kept, so nobody uses it, and the table just forgot it.
-            unsafe { supply.release(*freed) };
-            released_bytes += freed.mapping.bytes;
-        }
-        released_bytes
+        age: u8,
+    ) -> Option<usize> {
+        let freed = self.table.lock().take_cached_aged(age)?;
+        // SAFETY: the mapping was kept, so nobody uses it, and the table just forgot it.
+        unsafe { supply.release(freed) };
+        Some(freed.mapping.bytes)
     }
 
     pub(crate) fn stats(&self) -> HugeStats {
@@ -194,7 +183,7 @@ impl Huge {
     ///
     /// Nobody uses any of them any more.
     pub(crate) unsafe fn unmap_all<S: PageSource>(&self, supply: &HugeSupply<'_, S>) {
-        self.release_cached(supply);
+        while self.release_one(supply, 0).is_some() {}
         for chain in 0..CHAINS {
             // Most heaps have few or none, and their tables' pages were never touched.
             if self.table.lock().count == 0 {

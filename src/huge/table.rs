@@ -8,7 +8,7 @@ use crate::units::PAGE_BYTES;
 pub(super) const CHAINS: usize = 1024;
 
 /// Freed mappings kept, and the bytes of them, at most.
-pub(super) const CACHED_MAX: usize = 8;
+pub(crate) const CACHED_MAX: usize = 8;
 pub(super) const CACHED_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug)]
@@ -165,13 +165,11 @@ impl Table {
         true
     }
 
-    /// Takes out the kept mappings of at least this age.
-    pub(super) fn take_cached_aged(&mut self, age: u8) -> [Option<Freed>; CACHED_MAX] {
-        let mut taken = [None; CACHED_MAX];
-        for (slot, taken) in self.cached.iter_mut().zip(&mut taken) {
-            *taken = slot.take_if(|freed| freed.mapping.age >= age);
-            self.cached_bytes -= taken.map_or(0, |freed| freed.mapping.bytes);
-        }
-        taken
+    /// Takes out one of the kept mappings of at least this age.
+    pub(super) fn take_cached_aged(&mut self, age: u8) -> Option<Freed> {
+        let is_due = |freed: &mut Freed| freed.mapping.age >= age;
+        let taken = self.cached.iter_mut().find_map(|slot| slot.take_if(is_due))?;
+        self.cached_bytes -= taken.mapping.bytes;
+        Some(taken)
     }
 }

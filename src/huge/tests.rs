@@ -21,7 +21,8 @@ fn found_freed_kept_and_reused() {
     let again = huge.alloc(&supply, SIZE, 1).unwrap();
     assert_eq!((again.base, again.is_zeroed), (first.base, false));
     assert!(huge.dealloc(&supply, again.base, SIZE));
-    assert_eq!(huge.release_cached(&supply), SIZE + PAGE_BYTES);
+    assert_eq!(huge.release_one(&supply, 0), Some(SIZE + PAGE_BYTES));
+    assert_eq!(huge.release_one(&supply, 0), None);
     metadata.release_empty(&source);
     assert_eq!(source.mapped_bytes(), 0);
 }
@@ -42,7 +43,7 @@ fn more_than_is_kept_goes_back_at_once() {
     let stats = huge.stats();
     assert_eq!((stats.count, stats.used_bytes), (0, 0));
     assert!(stats.cached_bytes <= CACHED_BYTES_MAX);
-    huge.release_cached(&supply);
+    while huge.release_one(&supply, 0).is_some() {}
     metadata.release_empty(&source);
     assert_eq!(source.mapped_bytes(), 0);
 }

@@ -8,14 +8,36 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use super::{Block, PageSource, TestSource, ThreadSlot, finish, layout, timeless};
 
 const LARGE: usize = 200 << 10;
+const HUGE: usize = 8 << 20;
 
 /// A source of which one purge never returns, as that of a thread that stayed with the parent, or
-/// takes until it is told.
+/// takes until it is told, as one that unmaps may.
 struct SlowSource {
     inner: TestSource,
     loses_one: AtomicBool,
     holds_one: AtomicBool,
+    holds_unmap: AtomicBool,
     held: Barrier,
+}
+
+impl SlowSource {
+    fn new() -> SlowSource {
+        SlowSource {
+            inner: TestSource::new(),
+            loses_one: AtomicBool::new(false),
+            holds_one: AtomicBool::new(false),
+            holds_unmap: AtomicBool::new(false),
+            held: Barrier::new(2),
+        }
+    }
+
+    /// Waits twice where that is asked for: to tell that it is there, and to be told to go on.
+    fn hold_if(&self, is_asked: &AtomicBool) {
+        if is_asked.swap(false, SeqCst) {
+            self.held.wait();
+            self.held.wait();
+        }
+    }
 }
 
 // SAFETY: all memory is the inner source's, which keeps the contract.
@@ -25,6 +47,7 @@ unsafe impl PageSource for SlowSource {
     }
 
     unsafe fn unmap(&self, base: NonNull<u8>, bytes: usize) {
+        self.hold_if(&self.holds_unmap);
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.inner.unmap(base, bytes) };
     }
@@ -33,10 +56,7 @@ unsafe impl PageSource for SlowSource {
         if self.loses_one.swap(false, SeqCst) {
             resume_unwind(Box::new("stays with the parent"));
         }
-        if self.holds_one.swap(false, SeqCst) {
-            self.held.wait();
-            self.held.wait();
-        }
+        self.hold_if(&self.holds_one);
         // SAFETY: the caller's promise is the one asked for.
         unsafe { self.inner.purge(base, bytes) }
     }
@@ -44,15 +64,7 @@ unsafe impl PageSource for SlowSource {
 
 #[test]
 fn a_child_takes_over_what_its_parent_was_purging_and_not_what_it_purges_itself() {
-    let heap = timeless(
-        SlowSource {
-            inner: TestSource::new(),
-            loses_one: AtomicBool::new(false),
-            holds_one: AtomicBool::new(false),
-            held: Barrier::new(2),
-        },
-        1,
-    );
+    let heap = timeless(SlowSource::new(), 1);
     let source = heap.page_heap().source().inner();
     // Freed spans go straight to the page heap.
     heap.budget().set_limit_bytes(Some(0));
@@ -80,6 +92,30 @@ fn a_child_takes_over_what_its_parent_was_purging_and_not_what_it_purges_itself(
     small.dealloc(&heap, &slots[1]);
     large.into_iter().for_each(|block| block.dealloc(&heap, &slots[0]));
     finish(&heap, &slots);
+}
+
+#[test]
+fn a_fork_waits_for_a_mapping_that_is_given_back() {
+    let heap = timeless(SlowSource::new(), 1);
+    let source = heap.page_heap().source().inner();
+    let slot = ThreadSlot::new();
+    let block = |index| Block::alloc(&heap, &slot, layout(HUGE, 1), index).unwrap();
+    [block(0), block(1)].into_iter().for_each(|block| block.dealloc(&heap, &slot));
+    source.holds_unmap.store(true, SeqCst);
+    std::thread::scope(|scope| {
+        let release = scope.spawn(|| heap.release_huge(0));
+        source.held.wait();
+        assert!(heap.in_hand().try_lock().is_none());
+        assert_eq!(
+            heap.huge().stats().cached_bytes,
+            HUGE,
+            "the other is where a child would find it"
+        );
+        source.held.wait();
+        assert_eq!(release.join().unwrap(), 2 * HUGE);
+    });
+    assert!(heap.in_hand().try_lock().is_some());
+    finish(&heap, &[slot]);
 }
 
 #[test]
