@@ -164,9 +164,17 @@ impl CacheBudget {
         self.divide();
     }
 
-    /// Counts a cache that has just come into use, until they are counted anew.
+    /// Counts a cache that has just come into use.
     pub(crate) fn add_active_cache(&self) {
         self.active_caches.fetch_add(1, Relaxed);
+        self.divide();
+    }
+
+    /// Counts one less, which was counted.
+    pub(crate) fn subtract_active_cache(&self) {
+        // Tests may have set a number of their own.
+        let less = |count: usize| Some(count.saturating_sub(1));
+        let _ = self.active_caches.fetch_update(Relaxed, Relaxed, less);
         self.divide();
     }
 

@@ -101,7 +101,7 @@ impl<S: PageSource> Allocator<S> {
         slot.set_state(ThreadState::Uncached);
         let Some(cache) = ThreadCache::of(slot) else { return };
         let arena = cache.arena();
-        if !ThreadCache::park(slot, &self.caches) {
+        if !ThreadCache::park(slot, &self.caches, &self.budget) {
             // To depots as far as they have room, for the next thread like this one.
             let mut locked = cache.lock();
             locked.hide(slot);

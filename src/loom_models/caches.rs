@@ -138,7 +138,7 @@ impl Owner {
 
     /// Ends the thread and has one that was just made go on with its cache, where that is parked.
     pub(super) fn hand_on(mut self, slot: Arc<ThreadSlot>) -> Owner {
-        if !ThreadCache::park(&self.slot, &self.world.registry) {
+        if !ThreadCache::park(&self.slot, &self.world.registry, &self.world.budget) {
             self.detach();
         }
         let world = &self.world;

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{CacheRegistry, LockedCache, Magazines, ThreadCache, ThreadSlot};
+use crate::budget::CacheBudget;
 use crate::page_source::PageSource;
 
 impl ThreadCache {
@@ -19,12 +20,11 @@ impl ThreadCache {
         registry: &CacheRegistry,
         magazines: &Magazines<'_, S>,
     ) -> Option<&'slot ThreadCache> {
-        let parked = registry.lock().unpark(slot, arena);
+        let parked = registry.lock().unpark(slot, arena, magazines.budget);
         let cache = match parked {
             Some(cache) => cache,
             None => ThreadCache::enter_new(slot, arena, registry, magazines)?,
         };
-        magazines.budget.add_active_cache();
         slot.set_own(Some(cache));
         // SAFETY: the cache is on the registry as this slot's, and freed only after `detach`, which
         // the slot's thread calls when it is done with it.
@@ -43,7 +43,7 @@ impl ThreadCache {
         unsafe {
             cache.write(ThreadCache::new());
             cache.as_ref().set_owner(Some(slot), arena);
-            registry.lock().insert(cache);
+            registry.lock().insert(cache, magazines.budget);
         }
         Some(cache)
     }
@@ -65,12 +65,12 @@ impl ThreadCache {
     }
 
     /// Parks the slot's cache as it is, where there is room for one more; `false` leaves it.
-    pub(crate) fn park(slot: &ThreadSlot, registry: &CacheRegistry) -> bool {
+    pub(crate) fn park(slot: &ThreadSlot, registry: &CacheRegistry, budget: &CacheBudget) -> bool {
         let Some(cache) = slot.own() else { return false };
         // The fast path is over for this thread before anyone else can have the cache.
         slot.hide();
         // SAFETY: `attach` entered the cache on the registry, and its owner is the caller.
-        let is_parked = unsafe { registry.lock().park(cache) };
+        let is_parked = unsafe { registry.lock().park(cache, budget) };
         if is_parked {
             slot.set_own(None);
         }
@@ -91,7 +91,7 @@ impl ThreadCache {
         // had no other thread has the cache, and the owner, which is the caller, has just
         // forgotten it.
         unsafe {
-            registry.lock().remove(cache);
+            registry.lock().remove(cache, magazines.budget);
             drop(cache.as_ref().lock());
             let bytes = size_of::<ThreadCache>();
             magazines.metadata.give(magazines.source, cache.cast(), bytes);

@@ -56,6 +56,8 @@ pub(crate) struct ThreadCache {
     slot: AtomicPtr<ThreadSlot>,
     /// Whether the cache was reclaimed and its owner has not come back: see [`registry`].
     is_cold: AtomicBool,
+    /// Whether the budget counts the cache among those in use; changed under the registry's lock.
+    is_counted: AtomicBool,
     /// The arena that the owner refills from; changed under the lock, by the owner or where there
     /// is none.
     arena: AtomicUsize,
@@ -106,6 +108,7 @@ impl ThreadCache {
             previous: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicPtr::new(core::ptr::null_mut()),
             is_cold: AtomicBool::new(false),
+            is_counted: AtomicBool::new(false),
             arena: AtomicUsize::new(0),
             used_at: AtomicU64::new(0),
             looked_at: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{ThreadCache, ThreadSlot};
+use crate::budget::CacheBudget;
 use crate::lock::{Mutex, MutexGuard, rank};
 
 /// Caches parked at most: for a few threads at a time that start as others end.
@@ -100,7 +101,7 @@ impl CacheLists {
         let own = own.map(NonNull::from_ref);
         // SAFETY: the thread's own cache is on one of the lists, and goes back on one.
         unsafe {
-            own.inspect(|own| self.remove(*own));
+            own.inspect(|own| self.take_off(*own));
             self.orphans.append(&mut self.warm);
             self.orphans.append(&mut self.cold);
             if let Some(own) = own {
@@ -137,9 +138,15 @@ impl CacheLists {
         self.warm.iter().chain(self.cold.iter()).chain(self.orphans.iter())
     }
 
-    /// How many threads with a cache came by the slow path since `moment`.
-    pub(crate) fn count_used_since(&self, moment: u64) -> usize {
-        self.warm.iter().chain(self.cold.iter()).filter(|cache| cache.used_at() >= moment).count()
+    /// Tells the budget how many threads with a cache came by the slow path since `moment`.
+    pub(crate) fn count_used_since(&self, moment: u64, budget: &CacheBudget) {
+        let is_in_use = |cache: &&ThreadCache| {
+            let is_in_use = cache.used_at() >= moment;
+            cache.is_counted.store(is_in_use, Relaxed);
+            is_in_use
+        };
+        budget
+            .set_active_caches(self.warm.iter().chain(self.cold.iter()).filter(is_in_use).count());
     }
 
     pub(crate) fn parked_count(&self) -> usize {
@@ -152,14 +159,18 @@ impl CacheLists {
     ///
     /// The cache is on one of the threads' lists, hidden from its owner, who is the caller and
     /// forgets it where the answer is `true`.
-    pub(super) unsafe fn park(&mut self, cache: NonNull<ThreadCache>) -> bool {
+    pub(super) unsafe fn park(
+        &mut self,
+        cache: NonNull<ThreadCache>,
+        budget: &CacheBudget,
+    ) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
             if self.parked.count >= PARKED_MAX || cache.as_ref().is_cold.load(Relaxed) {
                 return false;
             }
             cache.as_ref().set_owner(None, 0);
-            self.warm.remove(cache);
+            self.remove(cache, budget);
             self.parked.insert(cache);
         }
         true
@@ -170,13 +181,14 @@ impl CacheLists {
         &mut self,
         slot: &ThreadSlot,
         arena: usize,
+        budget: &CacheBudget,
     ) -> Option<NonNull<ThreadCache>> {
         let cache = self.parked.first?;
         // SAFETY: a cache on a list is valid until taken off under this lock, and is put back.
         unsafe {
             self.parked.remove(cache);
             cache.as_ref().set_owner(Some(slot), arena);
-            self.warm.insert(cache);
+            self.insert(cache, budget);
         }
         Some(cache)
     }
@@ -224,20 +236,40 @@ impl CacheLists {
         }
     }
 
-    /// Enters a new cache, warm.
+    /// Enters a cache, warm and in use.
     ///
     /// # Safety
     ///
     /// The cache is valid, on no list, and taken off by `remove` before it is freed.
-    pub(super) unsafe fn insert(&mut self, cache: NonNull<ThreadCache>) {
+    pub(super) unsafe fn insert(&mut self, cache: NonNull<ThreadCache>, budget: &CacheBudget) {
         // SAFETY: the caller's promise.
-        unsafe { self.warm.insert(cache) };
+        unsafe {
+            self.warm.insert(cache);
+            cache.as_ref().is_counted.store(true, Relaxed);
+        }
+        budget.add_active_cache();
+    }
+
+    /// Takes a thread's cache off its list, and out of the count of those in use.
+    ///
+    /// # Safety
+    ///
+    /// The cache is on one of the threads' lists.
+    pub(super) unsafe fn remove(&mut self, cache: NonNull<ThreadCache>, budget: &CacheBudget) {
+        // SAFETY: the caller's promise.
+        let was_counted = unsafe {
+            self.take_off(cache);
+            cache.as_ref().is_counted.swap(false, Relaxed)
+        };
+        if was_counted {
+            budget.subtract_active_cache();
+        }
     }
 
     /// # Safety
     ///
-    /// The cache is on one of the lists.
-    pub(super) unsafe fn remove(&mut self, cache: NonNull<ThreadCache>) {
+    /// As [`remove`](Self::remove).
+    unsafe fn take_off(&mut self, cache: NonNull<ThreadCache>) {
         // SAFETY: the caller's promise; the mark names the list.
         unsafe {
             let is_cold = cache.as_ref().is_cold.load(Relaxed);

@@ -112,6 +112,27 @@ fn a_crowd_are_many_for_the_arenas_or_for_the_budget() {
 }
 
 #[test]
+fn threads_that_come_as_others_end_are_no_crowd() {
+    if !restartable::is_available() {
+        return;
+    }
+    let heap = timeless(TestSource::new(), 1);
+    heap.use_cpu_caches();
+    // One after another, and then more at a time than caches are parked.
+    for at_a_time in [1, 12] {
+        for _ in 0..40 / at_a_time {
+            let slots: Vec<_> = (0..at_a_time).map(|_| ThreadSlot::new()).collect();
+            for slot in &slots {
+                take_and_free(&heap, slot, 64, 1);
+                assert!(!heap.budget().is_crowded(), "of {at_a_time}");
+            }
+            slots.iter().for_each(|slot| heap.detach(slot));
+        }
+    }
+    finish(&heap, &[]);
+}
+
+#[test]
 fn a_cache_with_bins_of_its_own_is_filled_and_flushed_by_its_processors() {
     let Some((heap, slots)) = crowd() else { return };
     // What is borrowed for nobody goes to the first thread's bin.

@@ -148,10 +148,10 @@ fn a_parked_cache_is_nobodys_and_then_the_next_threads() {
     // SAFETY: the pointer stands for a block that nobody has, and nobody looks into.
     assert!(unsafe { slots[0].push(class, block(7)) });
     let cache = core::ptr::from_ref(cache);
-    assert!(ThreadCache::park(&slots[0], &world.registry));
+    assert!(ThreadCache::park(&slots[0], &world.registry, &world.budget));
     assert!(ThreadCache::of(&slots[0]).is_none() && slots[0].pop(class).is_none());
     assert_eq!((counts(&world), parked(&world), listed(&world)), ((0, 0), 1, vec![cache]));
-    assert!(!ThreadCache::park(&slots[0], &world.registry), "it has none any more");
+    assert!(!ThreadCache::park(&slots[0], &world.registry, &world.budget), "it has none any more");
     let next = world.attach(&slots[1]);
     assert!(core::ptr::eq(next, cache) && next.belongs_to(&slots[1]));
     assert_eq!((counts(&world), parked(&world)), ((1, 1), 0));
@@ -173,7 +173,7 @@ fn a_cache_that_was_reclaimed_is_not_parked() {
     let slots: [ThreadSlot; 2] = core::array::from_fn(|_| ThreadSlot::new());
     let caches = slots.each_ref().map(|slot| world.attach(slot));
     world.registry.lock().set_cold(caches[0], true);
-    assert!(!ThreadCache::park(&slots[0], &world.registry), "it holds nothing");
+    assert!(!ThreadCache::park(&slots[0], &world.registry, &world.budget), "it holds nothing");
     assert_eq!((counts(&world), parked(&world)), ((1, 2), 0));
     assert!(ThreadCache::of(&slots[0]).is_some(), "whose it was has to give it up");
     slots.iter().for_each(|slot| world.detach(slot));
