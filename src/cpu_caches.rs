@@ -10,16 +10,21 @@
 //! A stack whose bound turned blocks away, and that then ran out, may hold twice as much from then on.
 //! One that nobody touched for a period of decay is emptied and gives back what it had borrowed.
 
-use core::ptr::NonNull;
+mod record;
+mod state;
+
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::budget::CacheBudget;
 use crate::lock::{Mutex, rank};
-use crate::os::restartable::{self, Places, Shown};
+#[cfg(test)]
+use crate::os::restartable::Places;
+use crate::os::restartable::{self, Shown};
 use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
 use crate::thread_cache::Magazines;
 use record::{BLOCKS_MAX, CpuCache, FULL, START, offset_bytes};
+use state::State;
 
 /// The most blocks that go between a stack and a bin at a time.
 pub(crate) const BATCH_MAX: usize = BLOCKS_MAX / 2;
@@ -31,21 +36,9 @@ pub(crate) struct CpuCaches {
     state: Mutex<{ rank::CPU_CACHES }, State>,
 }
 
-#[derive(Debug)]
-struct State {
-    /// The table, also while it is not shown; made when it is needed first.
-    places: Option<NonNull<Places>>,
-}
-
-// SAFETY: the table is used under the lock, but for what the sequences do with it.
-unsafe impl Send for State {}
-
 impl CpuCaches {
     pub(crate) const fn new() -> Self {
-        CpuCaches {
-            shown: Shown::new(core::ptr::null_mut()),
-            state: Mutex::new(State { places: None }),
-        }
+        CpuCaches { shown: Shown::new(core::ptr::null_mut()), state: Mutex::new(State::new()) }
     }
 
     /// Takes up to `into.len()` blocks from this processor's cache; answers how many.
@@ -109,7 +102,7 @@ impl CpuCaches {
             return;
         }
         let Some(mut state) = self.state.try_lock() else { return };
-        let Some(cache) = self.make(&mut state, magazines).filter(|cache| is_due(cache)) else {
+        let Some(cache) = state.make(&self.shown, magazines).filter(|cache| is_due(cache)) else {
             return;
         };
         cache.was_full[class.index()].store(false, Relaxed);
@@ -125,35 +118,6 @@ impl CpuCaches {
             // SAFETY: the storage has room for the most that a stack may hold.
             unsafe { stack.set_capacity(wanted) };
         }
-    }
-
-    /// The cache of this processor, made with the table if need be.
-    fn make<S: PageSource>(
-        &self,
-        state: &mut State,
-        magazines: &Magazines<'_, S>,
-    ) -> Option<&CpuCache> {
-        let (metadata, source) = (magazines.metadata, magazines.source);
-        let processor = restartable::processor()?;
-        if state.places.is_none() {
-            let record = metadata.take(source, size_of::<Places>())?.cast::<Places>();
-            // SAFETY: a zeroed record of this size is an empty table, and nobody else's yet.
-            unsafe { (*record.as_ptr()).open() };
-            state.places = Some(record);
-            // Release pairs with the Acquire of `restartable::pop` and `push`, and of `current`.
-            self.shown.store(record.as_ptr(), Release);
-        }
-        // SAFETY: the table stays as long as the heap.
-        let place = unsafe { state.places?.as_ref() }.of(processor)?;
-        if place.load(Relaxed).is_null() {
-            let record = metadata.take(source, size_of::<CpuCache>())?.cast::<CpuCache>();
-            // SAFETY: a zeroed record of this size is a cache without storage, nobody else's yet.
-            unsafe { CpuCache::set_storage(record) };
-            // Release pairs with the Acquire of `current`; sequences follow the pointer itself.
-            place.store(record.as_ptr().cast(), Release);
-        }
-        // SAFETY: a cache stays as long as the heap.
-        unsafe { place.load(Relaxed).cast::<CpuCache>().as_ref() }
     }
 
     /// Empties all caches; answers the bytes.
@@ -289,35 +253,5 @@ impl CpuCaches {
     }
 }
 
-impl State {
-    /// What the stacks that may hold nothing yet would begin with.
-    fn unstarted_bytes(&self) -> usize {
-        let mut bytes = 0;
-        self.each_stack(&mut |cache, class| {
-            if cache.stack(class).capacity() == 0 {
-                bytes += START.of(class) * class.block_bytes();
-            }
-        });
-        bytes
-    }
-
-    fn caches(&self) -> impl Iterator<Item = &CpuCache> {
-        // SAFETY: the table and the caches in it stay as long as the heap.
-        self.places
-            .into_iter()
-            .flat_map(|places| unsafe { places.as_ref().iter() })
-            // SAFETY: as above; places hold caches.
-            .map(|cache| unsafe { cache.cast::<CpuCache>().as_ref() })
-    }
-
-    /// `visit` is called by pointer: compilers unroll the loop, and would copy it for each class.
-    fn each_stack(&self, visit: &mut dyn FnMut(&CpuCache, SizeClass)) {
-        for cache in self.caches() {
-            SizeClass::all().for_each(|class| visit(cache, class));
-        }
-    }
-}
-
-mod record;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! CPU caches without a heap behind them.
 
 use super::record::{FULL_BYTES, START_BYTES};
+use super::state::REFUSALS_AFTER_ONE;
 use super::*;
 use crate::counted_source::CountedSource;
 use crate::metadata::Metadata;
@@ -248,6 +249,11 @@ fn without_memory_there_are_none_and_nothing_is_lost() {
         world.grow(class_of(64));
         let had = world.put(class_of(64), 1);
         world.source.inner().set_calls_left(usize::MAX);
+        // Not asked again at once.
+        for _ in 0..REFUSALS_AFTER_ONE {
+            world.grow(class_of(64));
+            assert_eq!(world.put(class_of(64), 0), 0);
+        }
         world.grow(class_of(64));
         assert_eq!(world.put(class_of(64), 1), 1, "after {calls} calls, then one more");
         assert_eq!(world.take(class_of(64), 9).len(), had + 1);
