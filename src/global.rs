@@ -268,8 +268,9 @@ fn poke_background(slot: &ThreadSlot) {
 }
 
 extern "C" fn background_thread(_argument: *mut c_void) -> *mut c_void {
-    // It needs no blocks, and a cache would only have to be reclaimed.
-    SLOT.with(|slot| slot.set_state(ThreadState::Uncached));
+    // It needs no blocks, and a cache would only have to be reclaimed. It may have one: who
+    // watches all threads begin may have freed something on this one before.
+    SLOT.with(|slot| HEAP.detach(slot));
     BACKGROUND.run(&HEAP, roster::end_periods, hooks::deliver)
 }
 

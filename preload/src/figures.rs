@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 
-use capmalloc::{ArenaStats, Stats};
+use capmalloc::{ArenaStats, ClassStats, Stats};
 
 use crate::errno;
 
@@ -51,9 +51,6 @@ pub(crate) struct MallInfo {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn mallinfo2() -> MallInfo2 {
     let stats = capmalloc::stats();
-    let kept = |class: &capmalloc::ClassStats| {
-        class.cached_blocks + class.cpu_cached_blocks + class.depot_blocks
-    };
     let free = |class: &capmalloc::ClassStats| class.slab_blocks.saturating_sub(class.live_blocks);
     let uordblks = stats.allocated_bytes.saturating_sub(stats.huge_bytes);
     let active_bytes = stats.active_bytes.saturating_sub(stats.huge_bytes);
@@ -61,15 +58,25 @@ pub(crate) extern "C" fn mallinfo2() -> MallInfo2 {
     MallInfo2 {
         arena: uordblks + fordblks,
         ordblks: stats.classes.iter().map(free).sum(),
-        smblks: stats.classes.iter().map(kept).sum(),
+        smblks: stats.classes.iter().map(kept_blocks).sum(),
         hblks: stats.huge_count,
         hblkhd: stats.huge_bytes,
         usmblks: 0,
-        fsmblks: stats.thread_cache_bytes + stats.cpu_cache_bytes + stats.depot_bytes,
+        fsmblks: kept_bytes(&stats),
         uordblks,
         fordblks,
         keepcost: stats.dirty_bytes,
     }
+}
+
+/// Free blocks of a class in caches and depots.
+fn kept_blocks(class: &ClassStats) -> usize {
+    class.cached_blocks + class.cpu_cached_blocks + class.depot_blocks
+}
+
+/// Bytes of free blocks in caches and depots.
+fn kept_bytes(stats: &Stats) -> usize {
+    stats.thread_cache_bytes + stats.cpu_cache_bytes + stats.depot_bytes
 }
 
 /// The same in fields that are too short for most heaps of today, where they wrap.
@@ -150,9 +157,8 @@ fn write_heap(text: &mut String, index: usize, arena: &ArenaStats) -> core::fmt:
 }
 
 fn write_totals(text: &mut String, stats: &Stats) -> core::fmt::Result {
-    let kept: usize =
-        stats.classes.iter().map(|class| class.cached_blocks + class.depot_blocks).sum();
-    let kept_bytes = stats.thread_cache_bytes + stats.depot_bytes;
+    let kept: usize = stats.classes.iter().map(kept_blocks).sum();
+    let kept_bytes = kept_bytes(stats);
     let free: usize =
         stats.classes.iter().map(|class| class.slab_blocks.saturating_sub(class.live_blocks)).sum();
     let free_bytes = stats.active_bytes.saturating_sub(stats.allocated_bytes) + stats.dirty_bytes;
@@ -246,6 +252,7 @@ fn json(stats: &Stats) -> String {
         ("mapped_bytes", stats.mapped_bytes),
         ("retained_bytes", stats.retained_bytes),
         ("thread_cache_bytes", stats.thread_cache_bytes),
+        ("cpu_cache_bytes", stats.cpu_cache_bytes),
         ("depot_bytes", stats.depot_bytes),
         ("large_bytes", stats.large_bytes),
         ("huge_bytes", stats.huge_bytes),
@@ -255,6 +262,7 @@ fn json(stats: &Stats) -> String {
         ("arena_max", stats.arena_max),
         ("cache_budget_bytes", stats.cache_budget_bytes),
         ("cache_lent_bytes", stats.cache_lent_bytes),
+        ("cpu_cache_lent_bytes", stats.cpu_cache_lent_bytes),
         ("segments", stats.segments),
         ("segments_mapped", stats.segments_mapped),
         ("segments_released", stats.segments_released),

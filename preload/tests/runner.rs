@@ -74,8 +74,21 @@ fn figures_come_at_exit_as_a_table_or_as_json() {
     let json = run(&["run", "--stats=json", "ls", "/"]);
     let object = json.complaints.trim_end();
     assert!(object.starts_with("{\"pid\":") && object.ends_with('}'), "{json}");
-    for name in ["allocated_bytes", "resident_bytes", "arena_max", "purged_bytes"] {
+    for name in
+        ["allocated_bytes", "resident_bytes", "cpu_cache_bytes", "arena_max", "purged_bytes"]
+    {
         assert!(object.contains(&format!("\"{name}\":")), "{name}: {json}");
+    }
+}
+
+#[test]
+fn the_background_thread_keeps_no_cache() {
+    let ending = run(&["run", "--background", "--stats=json", "sh", "-c", "sleep 0.3; true"]);
+    let objects: Vec<_> = ending.complaints.lines().collect();
+    // The shell's, and that of what it ran, unless that is the shell's own.
+    assert!(!objects.is_empty(), "{ending}");
+    for object in objects {
+        assert!(object.contains("\"threads\":1,"), "{ending}");
     }
 }
 
