@@ -19,7 +19,7 @@ const SPARE_SEGMENTS: usize = 16;
 pub enum PageState {
     /// A live block lies on it, at least in part.
     Live,
-    /// Of the blocks on it some are free in thread caches or depots, and none is live.
+    /// Of the blocks on it some are free in caches or depots, and none is live.
     Cached,
     /// No block on it is in use, and it is resident still.
     Dirty,

@@ -47,8 +47,9 @@ macro_rules! forward {
 /// [`remap`](Self::remap).
 ///
 /// Sizes are in bytes and multiples of [`PAGE_BYTES`]; alignments are powers of two of at least
-/// that. A heap asks for mappings of 64 KiB and of some hundred KiB for its records, for 4 MiB at a
-/// multiple of 4 MiB for its blocks, and for one mapping for each allocation of more than 2 MiB.
+/// that. For its records a heap asks for mappings of 64 KiB, and for longer ones of a few pages up to
+/// some hundred KiB, some at multiples of 64 or 128 KiB; for its blocks, for 4 MiB at a multiple of
+/// 4 MiB; and for one mapping for each allocation of more than 2 MiB.
 ///
 /// No method may call into the heap that it serves, nor fork, nor make or drop a
 /// [`Heap`](crate::Heap) or a [`FixedRegion`](crate::FixedRegion). They may use the global

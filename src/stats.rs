@@ -95,9 +95,10 @@ pub struct ArenaStats {
     pub classes: Vec<ClassStats>,
     /// Pages of this arena's slabs, in bytes.
     pub slab_bytes: usize,
-    /// Batches taken by thread caches.
+    /// How often blocks were taken from a bin: by batches for caches, or singly where there is none.
     pub refills: u64,
-    /// Batches given back by thread caches.
+    /// How often blocks were put back into a bin, also by decay and trims; a batch for which the
+    /// depot has not enough room counts twice.
     pub flushes: u64,
     /// How often a lock was taken.
     pub lock_acquisitions: u64,
@@ -123,9 +124,9 @@ pub struct ClassStats {
     pub slabs: usize,
     /// Blocks that those slabs are cut into.
     pub slab_blocks: usize,
-    /// Times that a thread cache took blocks of this class from an arena.
+    /// How often blocks of this class were taken from an arena: see [`ArenaStats::refills`].
     pub refills: u64,
-    /// Times that a thread cache gave some back.
+    /// How often some were put back: see [`ArenaStats::flushes`].
     pub flushes: u64,
 }
 

@@ -45,7 +45,7 @@ pub fn set_arena_max(count: usize) -> Result<(), ArenaMaxError> {
     outcome
 }
 
-/// Milliseconds from the last use of memory to its being given back; `None` for never.
+/// The time from the last use of memory to its being given back; `None` for never.
 #[must_use]
 pub fn decay() -> Option<Duration> {
     SLOT.with(|slot| prepare(slot, DEFAULTS));
@@ -80,7 +80,8 @@ pub fn limit(limit: Limit) -> Option<usize> {
 /// Sets a limit, or with `None` or zero lifts it, while the program runs.
 ///
 /// What is held already stays, whatever the new limit says. Resident memory is counted as
-/// [`Stats::resident_bytes`] counts it: huge allocations in full, touched or not.
+/// [`Stats::resident_bytes`] counts it, huge allocations in full, touched or not; but descriptors of
+/// pages count when their segment is mapped, some 65 KiB for each 4 MiB.
 ///
 /// ```
 /// use capmalloc::{CapMalloc, Limit};
@@ -99,7 +100,8 @@ pub fn set_limit(limit: Limit, bytes: Option<usize>) {
 }
 
 /// Gives all memory back that no block needs: the caches of all threads that are not within the
-/// allocator this moment, every depot, every page without a live block, freed mappings kept for reuse, and segments that came to be empty.
+/// allocator this moment, every depot, every page without a live block, freed mappings kept for
+/// reuse, and segments that came to be empty.
 ///
 /// Safe to call at any time, from any thread; others wait for locks for as long as one size class
 /// or one batch of spans takes. What stays resident are pages that hold a live block, and the
@@ -186,7 +188,7 @@ pub fn stats() -> Stats {
 
 /// Draws the heap: what each of its pages is used for at this moment.
 ///
-/// For pictures of fragmentation. Takes a byte or two of memory for each page, and a look at every
+/// For pictures of fragmentation. Takes some seven bytes of memory for each page, and a look at every
 /// slab, cached block and depot. Like [`stats`], it is exact while no other thread allocates.
 ///
 /// ```
