@@ -149,7 +149,7 @@ impl<S: PageSource> Allocator<S> {
             self.balance(now);
         }
         if self.decay().is_immediate() {
-            self.release_huge(0);
+            self.release_huge_unless_others_do();
             self.page_heap().purge_dirty();
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod control;
 mod forks;
 pub(crate) mod hooks;
+mod process_once;
 pub mod raw;
 mod slot;
 mod start;

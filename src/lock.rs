@@ -27,8 +27,6 @@ const HELD_AND_AWAITED: u32 = 2;
 pub(crate) mod rank {
     /// The roster of heaps and regions.
     pub(crate) const ROSTER: u8 = 3;
-    /// The start of the global heap.
-    pub(crate) const START: u8 = 4;
     /// The list of hooks.
     pub(crate) const HOOKS: u8 = 5;
     /// Who may use the one cache of a heap of its own; only ever tried, but for trims and forks.

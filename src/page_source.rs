@@ -58,7 +58,9 @@ macro_rules! forward {
 ///
 /// A heap is taken through a fork with all of its locks, but knows of none in its source. A source
 /// with a lock, which another thread may hold at that moment, needs handlers of its own, or its
-/// child could wait for ever; atomics need none.
+/// child could wait for ever; atomics need none. Let them make the lock anew in the child. One that
+/// takes it before the fork runs before the heap's own, as a rule, and then waits for a thread that
+/// waits for the lock with one of the heap's in its hands.
 ///
 /// The example `own_pages` is a source that takes pages of 2 MiB where the kernel has them.
 ///

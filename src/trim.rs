@@ -131,6 +131,17 @@ impl<S: PageSource> Allocator<S> {
         (0..CACHED_MAX).map_while(release_one).sum()
     }
 
+    /// The same of all, for slow paths where nothing is to be kept: they wait for nobody's call to
+    /// the kernel, and what is left is for the next of them.
+    pub(crate) fn release_huge_unless_others_do(&self) {
+        if self.huge().stats().cached_bytes > 0
+            && let Some(_in_hand) = self.in_hand().try_lock()
+        {
+            let release_one = |_| self.huge().release_one(&self.huge_supply(), 0);
+            (0..CACHED_MAX).map_while(release_one).for_each(drop);
+        }
+    }
+
     fn trim_pages(&self, trimmed: &mut Trimmed) {
         trimmed.metadata_bytes = self.metadata().release_empty(self.page_heap().source());
         let purged = self.page_heap().purge_all();
@@ -143,15 +154,27 @@ impl<S: PageSource> Allocator<S> {
 mod tests {
     use super::*;
     use crate::test_source::TestSource;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     #[test]
     fn a_fork_waits_for_blocks_between_depot_and_slab() {
         let heap = Box::new(Allocator::new(TestSource::new(), 1));
         let class = SizeClass::of(64, 1).expect("a class");
-        let moved_bytes = heap.put_back_from_depot(class, |_| {
-            assert!(heap.in_hand().try_lock().is_none());
-            0
+        let (has_forked, mut was_early) = (AtomicBool::new(false), false);
+        std::thread::scope(|scope| {
+            heap.put_back_from_depot(class, |_| {
+                scope.spawn(|| {
+                    heap.prepare_fork();
+                    has_forked.store(true, SeqCst);
+                    // SAFETY: this thread has just taken the locks.
+                    unsafe { heap.finish_fork() };
+                });
+                // Long enough for one that does not wait.
+                std::thread::sleep(core::time::Duration::from_millis(50));
+                was_early = has_forked.load(SeqCst);
+                0
+            });
         });
-        assert_eq!(moved_bytes, 0);
+        assert_eq!((was_early, has_forked.load(SeqCst)), (false, true));
     }
 }

@@ -42,10 +42,16 @@ fn status_of(process: libc::pid_t) -> i32 {
     status
 }
 
-#[test]
-fn a_fork_while_the_heap_starts_leaves_a_child_that_can_use_it() {
+/// Somebody else's part in a fork, which ends now before and now after the other thread's start.
+extern "C" fn take_a_while() {
+    let steps = u64::from(std::process::id() % 40);
+    std::thread::sleep(std::time::Duration::from_micros(steps * 250));
+}
+
+/// Forks while another thread uses the heap first, several times, each in a process of its own.
+fn fork_around_the_start() {
     if !is_child() {
-        (0..5).for_each(|_| drop(Child::new().succeed()));
+        (0..20).for_each(|_| drop(Child::new().succeed()));
         return;
     }
     let begin = Barrier::new(2);
@@ -59,4 +65,20 @@ fn a_fork_while_the_heap_starts_leaves_a_child_that_can_use_it() {
         let statuses: Vec<_> = children.into_iter().map(status_of).collect();
         assert_eq!(statuses, [0; FORKS], "a child hung, or died");
     });
+}
+
+#[test]
+fn a_fork_while_the_heap_starts_leaves_a_child_that_can_use_it() {
+    fork_around_the_start();
+}
+
+/// The C library lets handlers be registered while it calls one, and does not call those in this
+/// fork any more.
+#[test]
+fn a_fork_that_the_handlers_come_too_late_for_does_too() {
+    if is_child() {
+        // SAFETY: the handler takes and returns nothing and lives as long as the program.
+        assert_eq!(unsafe { libc::pthread_atfork(Some(take_a_while), None, None) }, 0);
+    }
+    fork_around_the_start();
 }

@@ -81,11 +81,15 @@ fn figures_come_at_exit_as_a_table_or_as_json() {
     }
 }
 
+/// Names the threads that the shell has after a while.
+const THREADS: &str = "sleep 0.3; cat /proc/$$/task/*/comm";
+
 #[test]
 fn the_background_thread_keeps_no_cache() {
-    let ending = run(&["run", "--background", "--stats=json", "sh", "-c", "sleep 0.3; true"]);
+    let ending = run(&["run", "--background", "--stats=json", "sh", "-c", THREADS]);
+    assert!(ending.output.contains("capmalloc-decay"), "{ending}");
     let objects: Vec<_> = ending.complaints.lines().collect();
-    // The shell's, and that of what it ran, unless that is the shell's own.
+    // The shell's, and those of what it ran.
     assert!(!objects.is_empty(), "{ending}");
     for object in objects {
         assert!(object.contains("\"threads\":1,"), "{ending}");

@@ -1,63 +1,36 @@
 //! Forks of the process: how the heaps come to be told of them, and what is done then.
 
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::Relaxed;
 
-use super::start::STARTING;
+use super::process_once::ProcessOnce;
 use super::{BACKGROUND, HEAP, SLOT, hooks};
-use crate::os::{futex, membarrier, message};
+use crate::os::{membarrier, message};
 use crate::roster;
-use crate::thread_cache::ThreadState;
+use crate::thread_cache::{ThreadSlot, ThreadState};
 
-/// Whether the handlers are registered, which heaps of one's own need too: [`NEW`], [`REGISTERED`],
-/// or the number of the process of which a thread is about to do it.
-static FORKS: AtomicU32 = AtomicU32::new(NEW);
+/// Whether the handlers are registered, which heaps of one's own need too.
+static REGISTERED: ProcessOnce = ProcessOnce::new();
 
-const NEW: u32 = 0;
-const REGISTERED: u32 = u32::MAX;
+/// The slot of the thread that holds all locks for a fork; the same in parent and child. Relaxed:
+/// only that thread compares it with its own.
+static FORKING: AtomicPtr<ThreadSlot> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Asks once to be told of forks, and readies the process for fences on all of its threads.
 ///
 /// Also called by who makes a heap of one's own, perhaps in a program whose allocator is another.
 pub(crate) fn watch_forks() {
-    // Acquire pairs with the Release of who registered: a fork from here on calls the handlers.
-    if FORKS.load(Acquire) == REGISTERED {
+    if REGISTERED.is_done() {
         return;
     }
     SLOT.with(|slot| {
         // What the C library may allocate meanwhile must not come back here.
         let before = slot.set_state(ThreadState::Uncached);
-        register_once();
-        // While the process has one thread this costs nothing; later it waits for all of them, and
-        // so comes behind the handlers, by which a fork waits for what must not be cut in two.
+        REGISTERED.call(register);
+        // While the process has one thread this costs nothing; later it waits for all of them.
         membarrier::is_available();
         slot.set_state(before);
     });
-}
-
-/// Registers the handlers, or waits for the thread that does.
-///
-/// A `Once` would not do: a fork in the midst of it leaves a child in which nobody ends it, and the
-/// C library lets forks go before a registration. There the number is the parent's. Had the
-/// handlers been registered by then, the first of them would have said so.
-fn register_once() {
-    // SAFETY: asks for a number.
-    let process = unsafe { libc::getpid() }.cast_unsigned();
-    loop {
-        let found = FORKS.load(Acquire);
-        if found == REGISTERED {
-            return;
-        }
-        if found == process {
-            futex::wait(&FORKS, process);
-        } else if FORKS.compare_exchange(found, process, Acquire, Relaxed).is_ok() {
-            break;
-        }
-    }
-    register();
-    // Release pairs with the Acquire of whoever comes by: the handlers are registered.
-    FORKS.store(REGISTERED, Release);
-    futex::wake_all(&FORKS);
 }
 
 fn register() {
@@ -74,29 +47,46 @@ fn register() {
 }
 
 extern "C" fn before_fork() {
-    // A child that finds its parent's number there may take the handlers for missing: see
-    // `register_once`. Relaxed: copied with the process.
-    FORKS.store(REGISTERED, Relaxed);
-    // First, for a heap's page source may be what allocates from the global heap.
-    roster::prepare_fork();
-    STARTING.hold_for_fork();
-    hooks::hold_for_fork();
-    HEAP.prepare_fork();
+    // Copied with the process: a child that found its parent at it would register once more.
+    REGISTERED.note_done();
+    SLOT.with(|slot| {
+        // A child that was copied right behind the registration did so none the less.
+        if core::ptr::eq(FORKING.load(Relaxed), slot) {
+            return;
+        }
+        // First, for a heap's page source may be what allocates from the global heap.
+        roster::prepare_fork();
+        hooks::hold_for_fork();
+        HEAP.prepare_fork();
+        FORKING.store(core::ptr::from_ref(slot).cast_mut(), Relaxed);
+    });
 }
 
 extern "C" fn after_fork() {
+    SLOT.with(release);
+}
+
+/// Releases what the thread with this slot holds for a fork; `false` where that is nothing.
+fn release(slot: &ThreadSlot) -> bool {
+    if !core::ptr::eq(FORKING.load(Relaxed), slot) {
+        return false;
+    }
+    FORKING.store(core::ptr::null_mut(), Relaxed);
     // SAFETY: the kernel's copy was made between `before_fork` and this, in this thread.
     unsafe {
         HEAP.finish_fork();
         hooks::release_after_fork();
-        STARTING.release_after_fork();
         roster::finish_fork();
     }
+    true
 }
 
 extern "C" fn after_fork_in_child() {
-    after_fork();
-    SLOT.with(|slot| HEAP.note_child(slot));
-    roster::note_child();
-    BACKGROUND.note_child();
+    SLOT.with(|slot| {
+        if release(slot) {
+            HEAP.note_child(slot);
+            roster::note_child();
+            BACKGROUND.note_child();
+        }
+    });
 }

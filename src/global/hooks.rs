@@ -106,7 +106,7 @@ pub(super) fn deliver() {
     HOOKS.deliver(HEAP.notices());
 }
 
-/// Takes the outermost lock for a fork.
+/// Takes the list's lock for a fork.
 pub(super) fn hold_for_fork() {
     HOOKS.hold_for_fork();
 }

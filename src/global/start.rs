@@ -4,19 +4,14 @@
 use core::ffi::c_void;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
-use std::sync::Once;
 
+use super::process_once::ProcessOnce;
 use super::{BACKGROUND, HEAP, SLOT, raw, watch_forks};
 use crate::config::{Config, Settings};
-use crate::lock::{Mutex, rank};
 use crate::os::message;
 use crate::thread_cache::{ThreadSlot, ThreadState};
 
-static START: Once = Once::new();
-
-/// Held while the heap starts, which may take milliseconds, so that a fork waits: in its child nobody
-/// would bring the start to its end, and whoever allocates there would wait for that.
-pub(super) static STARTING: Mutex<{ rank::START }, ()> = Mutex::new(());
+static START: ProcessOnce = ProcessOnce::new();
 
 /// The settings of a heap that something is asked of before the program's own allocator is; a
 /// constant, so that no slow path writes them down to pass them.
@@ -41,20 +36,14 @@ fn prepare_slow(slot: &ThreadSlot, config: &Config) {
     if !raw::are_forks_told() {
         watch_forks();
     }
-    start_once(config);
+    START.call(|| start(config));
     // A thread whose end would go unnoticed would keep its cache for ever: it goes without one.
     if raw::may_have_cache(slot) && watch_exit(slot) {
         slot.set_state(ThreadState::Fresh);
     }
 }
 
-fn start_once(config: &Config) {
-    if !START.is_completed() {
-        let _starting = STARTING.lock();
-        START.call_once(|| start(config));
-    }
-}
-
+/// Sets the heap up; in a child that was copied in the midst of this, once more.
 fn start(config: &Config) {
     let settings = Settings::read(config);
     HEAP.arenas().set_first_cap(settings.arena_max);
@@ -85,7 +74,7 @@ fn start(config: &Config) {
 
 /// Asks to be told of this thread's end; `false` where that cannot be had.
 fn watch_exit(slot: &ThreadSlot) -> bool {
-    // Relaxed: `Once` orders the store before every thread's return from it.
+    // Relaxed: `ProcessOnce` orders the store before every thread's return from it.
     let Some(key) = EXIT_KEY.load(Relaxed).checked_sub(1) else { return false };
     let value = core::ptr::from_ref(slot).cast::<c_void>();
     // SAFETY: the key was made in `start`; the value only has to differ from null.

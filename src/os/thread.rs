@@ -13,11 +13,21 @@ pub(crate) fn current_cpu() -> usize {
 
 /// Whether the calling thread is the one that the process began with.
 pub(crate) fn is_first_thread() -> bool {
-    let _errno = ErrnoKept::new();
-    // By the one function that starting calls anyway: each other one is on pages of the C library
-    // of its own, which a small program would hold for this alone.
-    // SAFETY: neither call takes or writes anything.
-    unsafe { libc::syscall(libc::SYS_gettid) == libc::syscall(libc::SYS_getpid) }
+    number(libc::SYS_gettid) == process_number()
+}
+
+/// The number of the process; that of a forked child is another.
+pub(crate) fn process_number() -> u32 {
+    number(libc::SYS_getpid)
+}
+
+/// What the kernel answers to a call without arguments that cannot fail.
+///
+/// By the one function that starting calls anyway: each other one is on pages of the C library of
+/// its own, which a small program would hold for this alone.
+fn number(call: libc::c_long) -> u32 {
+    // SAFETY: the calls named here take and write nothing. Numbers of tasks fit.
+    unsafe { libc::syscall(call) as u32 }
 }
 
 /// Bytes of stack of a thread of our own, which calls no code but ours and the program's hooks.

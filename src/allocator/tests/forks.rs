@@ -102,19 +102,26 @@ fn a_fork_waits_for_a_mapping_that_is_given_back() {
     let block = |index| Block::alloc(&heap, &slot, layout(HUGE, 1), index).unwrap();
     [block(0), block(1)].into_iter().for_each(|block| block.dealloc(&heap, &slot));
     source.holds_unmap.store(true, SeqCst);
+    let has_forked = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let release = scope.spawn(|| heap.release_huge(0));
         source.held.wait();
-        assert!(heap.in_hand().try_lock().is_none());
-        assert_eq!(
-            heap.huge().stats().cached_bytes,
-            HUGE,
-            "the other is where a child would find it"
-        );
+        let kept_bytes = heap.huge().stats().cached_bytes;
+        scope.spawn(|| {
+            heap.prepare_fork();
+            has_forked.store(true, SeqCst);
+            // SAFETY: this thread has just taken the locks.
+            unsafe { heap.finish_fork() };
+        });
+        // Long enough for one that does not wait.
+        std::thread::sleep(core::time::Duration::from_millis(50));
+        let was_early = has_forked.load(SeqCst);
         source.held.wait();
         assert_eq!(release.join().unwrap(), 2 * HUGE);
+        assert!(!was_early);
+        assert_eq!(kept_bytes, HUGE, "the other was where a child would find it");
     });
-    assert!(heap.in_hand().try_lock().is_some());
+    assert!(has_forked.load(SeqCst));
     finish(&heap, &[slot]);
 }
 
