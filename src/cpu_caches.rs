@@ -13,6 +13,7 @@
 mod record;
 mod state;
 
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::budget::CacheBudget;
@@ -41,7 +42,20 @@ impl CpuCaches {
         CpuCaches { shown: Shown::new(core::ptr::null_mut()), state: Mutex::new(State::new()) }
     }
 
-    /// Takes up to `into.len()` blocks from this processor's cache; answers how many.
+    /// Takes a block from this processor's cache.
+    #[inline]
+    pub(crate) fn take_one(&self, class: SizeClass) -> Option<NonNull<u8>> {
+        let mut block = [core::ptr::null_mut()];
+        // By the count alone: a sequence that began anew and found nothing has left there what it had
+        // found before, which is another's by now.
+        match self.take(class, &mut block) {
+            0 => None,
+            _ => NonNull::new(block[0]),
+        }
+    }
+
+    /// Takes up to `into.len()` blocks from this processor's cache; answers how many. What lies
+    /// behind those may have been written, and means nothing.
     #[inline]
     pub(crate) fn take(&self, class: SizeClass, into: &mut [*mut u8]) -> usize {
         // SAFETY: places hold null or a `CpuCache`, which has a stack at this offset and stays as

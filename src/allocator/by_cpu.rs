@@ -35,9 +35,7 @@ impl<S: PageSource> Allocator<S> {
         if self.budget.has_left(class.block_bytes()) {
             return None;
         }
-        let mut block = [core::ptr::null_mut()];
-        self.cpu_caches.take(class, &mut block);
-        NonNull::new(block[0])
+        self.cpu_caches.take_one(class)
     }
 
     /// Puts a block into the processor's cache, for a bin as above; `false` where there is no room.
@@ -52,11 +50,11 @@ impl<S: PageSource> Allocator<S> {
         context: &BinContext<'_, S>,
     ) -> Result<Option<NonNull<u8>>, ArenaClosed> {
         let class = context.class;
-        let mut blocks = [core::ptr::null_mut(); BATCH_MAX];
-        if self.cpu_caches.take(class, &mut blocks[..1]) == 1 {
-            return Ok(NonNull::new(blocks[0]));
+        if let Some(block) = self.cpu_caches.take_one(class) {
+            return Ok(Some(block));
         }
         self.grow_cpu_cache(class);
+        let mut blocks = [core::ptr::null_mut(); BATCH_MAX];
         let wanted = self.cpu_caches.batch(class).max(1);
         match self.refill_from(context, &mut blocks[..wanted]) {
             Refill::Got { count, .. } => {

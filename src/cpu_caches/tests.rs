@@ -6,6 +6,8 @@ use super::*;
 use crate::counted_source::CountedSource;
 use crate::metadata::Metadata;
 use crate::test_source::TestSource;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 struct World {
     source: CountedSource<TestSource>,
@@ -258,4 +260,66 @@ fn without_memory_there_are_none_and_nothing_is_lost() {
         assert_eq!(world.put(class_of(64), 1), 1, "after {calls} calls, then one more");
         assert_eq!(world.take(class_of(64), 9).len(), had + 1);
     }
+}
+
+/// Numbers that stand for blocks go round among threads, while another empties the caches all the
+/// time: so sequences begin anew, and often find nothing the second time.
+#[test]
+fn a_block_is_in_one_hand_however_often_the_caches_are_emptied() {
+    if !restartable::is_available() {
+        return;
+    }
+    const BLOCKS: usize = 4;
+    const ROUNDS: usize = 10_000;
+    let (source, metadata) = (CountedSource::new(TestSource::new()), Metadata::new());
+    let (budget, caches, class) = (CacheBudget::new(1 << 20), CpuCaches::new(), class_of(64));
+    budget.set_crowd(1);
+    budget.set_active_caches(2);
+    let magazines = || Magazines { metadata: &metadata, source: &source, budget: &budget };
+    let is_out = [const { AtomicBool::new(false) }; BLOCKS + 1];
+    let at_hand = Mutex::new((1..=BLOCKS).collect::<Vec<_>>());
+    let is_over = AtomicBool::new(false);
+    let put = |number: usize| {
+        // SAFETY: numbers stand for blocks, into which nobody looks.
+        if unsafe { caches.put(class, &[core::ptr::without_provenance_mut(number)]) } == 0 {
+            caches.grow(class, &magazines());
+            at_hand.lock().unwrap().push(number);
+        }
+    };
+    let pass_on = || {
+        while !is_over.load(Relaxed) {
+            let Some(block) = caches.take_one(class) else {
+                let number = at_hand.lock().unwrap().pop();
+                number.into_iter().for_each(put);
+                continue;
+            };
+            let number = block.addr().get();
+            assert!(!is_out[number].swap(true, Acquire), "{number} is in two hands");
+            is_out[number].store(false, Release);
+            put(number);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(pass_on)).collect();
+        for _ in 0..ROUNDS {
+            caches.drain(&budget, |_, blocks| {
+                at_hand.lock().unwrap().extend(blocks.iter().map(|block| block.addr()));
+            });
+            if threads.iter().any(|thread| thread.is_finished()) {
+                break;
+            }
+            // So that blocks have gone round for a while when the next fence comes.
+            (0..2000).for_each(|_| core::hint::spin_loop());
+        }
+        is_over.store(true, Relaxed);
+    });
+    caches.drain(&budget, |_, blocks| {
+        at_hand.lock().unwrap().extend(blocks.iter().map(|block| block.addr()));
+    });
+    let mut found = at_hand.into_inner().unwrap();
+    found.sort_unstable();
+    assert_eq!(found, (1..=BLOCKS).collect::<Vec<_>>());
+    // SAFETY: no thread uses the caches any more.
+    unsafe { caches.release(&magazines()) };
+    metadata.release_empty(&source);
 }

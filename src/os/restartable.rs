@@ -143,7 +143,8 @@ impl Places {
 }
 
 /// Pops up to `into.len()` pointers from the stack that lies `offset_bytes` into the processor's
-/// stacks, the one on top first; answers how many.
+/// stacks, the one on top first; answers how many. What lies behind those in `into` may have been
+/// written by a sequence that began anew, and is not the caller's.
 ///
 /// # Safety
 ///
