@@ -172,9 +172,7 @@ impl CacheBudget {
 
     /// Counts one less, which was counted.
     pub(crate) fn subtract_active_cache(&self) {
-        // Tests may have set a number of their own.
-        let less = |count: usize| Some(count.saturating_sub(1));
-        let _ = self.active_caches.fetch_update(Relaxed, Relaxed, less);
+        self.active_caches.fetch_sub(1, Relaxed);
         self.divide();
     }
 

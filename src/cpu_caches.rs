@@ -18,8 +18,6 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::budget::CacheBudget;
 use crate::lock::{Mutex, rank};
-#[cfg(test)]
-use crate::os::restartable::Places;
 use crate::os::restartable::{self, Shown};
 use crate::page_source::PageSource;
 use crate::size_class::{CLASS_COUNT, SizeClass};
@@ -253,17 +251,9 @@ impl CpuCaches {
     /// Nobody uses the heap any more.
     #[cfg(test)]
     pub(crate) unsafe fn release<S: PageSource>(&self, magazines: &Magazines<'_, S>) {
-        let mut state = self.state.lock();
         self.shown.store(core::ptr::null_mut(), Relaxed);
-        let Some(places) = state.places.take() else { return };
-        let (metadata, source) = (magazines.metadata, magazines.source);
-        // SAFETY: the records were taken by `make` with these sizes, and are nobody's any more.
-        unsafe {
-            for cache in places.as_ref().iter() {
-                metadata.give(source, cache, size_of::<CpuCache>());
-            }
-            metadata.give(source, places.cast(), size_of::<Places>());
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.state.lock().release(magazines) };
     }
 }
 

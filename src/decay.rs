@@ -158,7 +158,7 @@ impl<S: PageSource> Allocator<S> {
     #[cold]
     fn balance(&self, now: u64) {
         let since = now.saturating_sub(reclaim::IDLE_MILLISECONDS);
-        self.caches().lock().count_used_since(since, self.budget());
+        self.caches().lock().recount_used_since(since, self.budget());
         self.budget().follow(self.page_heap().source().limits().resident_bytes());
         if self.decay().period_milliseconds().is_some() {
             self.page_heap().purge_excess();

@@ -51,7 +51,7 @@ impl<S: PageSource> Allocator<S> {
         let mut caches = self.caches().lock();
         caches.orphan_all_but(ThreadCache::of(slot));
         // The one that is left, whenever it came by.
-        caches.count_used_since(0, self.budget());
+        caches.recount_used_since(0, self.budget());
         self.arenas().recount_threads(caches.attached().map(ThreadCache::arena));
         let has_orphans = caches.has_orphans();
         drop(caches);

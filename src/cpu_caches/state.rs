@@ -72,6 +72,24 @@ impl State {
         record.map(NonNull::cast)
     }
 
+    /// Gives the records back that were taken.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the caches any more.
+    #[cfg(test)]
+    pub(super) unsafe fn release<S: PageSource>(&mut self, magazines: &Magazines<'_, S>) {
+        let Some(places) = self.places.take() else { return };
+        let (metadata, source) = (magazines.metadata, magazines.source);
+        // SAFETY: the records were taken by `make` with these sizes, and are nobody's any more.
+        unsafe {
+            for cache in places.as_ref().iter() {
+                metadata.give(source, cache, size_of::<CpuCache>());
+            }
+            metadata.give(source, places.cast(), size_of::<Places>());
+        }
+    }
+
     /// What the stacks that may hold nothing yet would begin with.
     pub(super) fn unstarted_bytes(&self) -> usize {
         let mut bytes = 0;

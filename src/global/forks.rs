@@ -47,10 +47,8 @@ fn register() {
 }
 
 extern "C" fn before_fork() {
-    // Copied with the process: a child that found its parent at it would register once more.
-    REGISTERED.note_done();
     SLOT.with(|slot| {
-        // A child that was copied right behind the registration did so none the less.
+        // A child that was copied right behind its parent's registration has registered once more.
         if core::ptr::eq(FORKING.load(Relaxed), slot) {
             return;
         }
@@ -89,4 +87,21 @@ extern "C" fn after_fork_in_child() {
             BACKGROUND.note_child();
         }
     });
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_are_registered_twice_act_once() {
+        before_fork();
+        // Would wait for itself.
+        before_fork();
+        let is_held = SLOT.with(|slot| core::ptr::eq(FORKING.load(Relaxed), slot));
+        after_fork();
+        // Would release what another thread may have by now.
+        let is_held_still = SLOT.with(release);
+        assert_eq!((is_held, is_held_still), (true, false));
+    }
 }

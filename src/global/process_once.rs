@@ -32,12 +32,6 @@ impl ProcessOnce {
         self.state.load(Acquire) == DONE
     }
 
-    /// Says that it turned out to be done.
-    pub(super) fn note_done(&self) {
-        // Relaxed: whoever does it at this moment says so with Release, and wakes who waits.
-        self.state.store(DONE, Relaxed);
-    }
-
     /// Does it, unless it is done; waits for a thread of this process that is at it.
     pub(super) fn call(&self, act: impl FnOnce()) {
         let process = process_number();

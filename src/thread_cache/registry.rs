@@ -139,7 +139,7 @@ impl CacheLists {
     }
 
     /// Tells the budget how many threads with a cache came by the slow path since `moment`.
-    pub(crate) fn count_used_since(&self, moment: u64, budget: &CacheBudget) {
+    pub(crate) fn recount_used_since(&self, moment: u64, budget: &CacheBudget) {
         let is_in_use = |cache: &&ThreadCache| {
             let is_in_use = cache.used_at() >= moment;
             cache.is_counted.store(is_in_use, Relaxed);
