@@ -38,9 +38,10 @@ pub static PATHS: &[Path] = &[
         iterations: 65_536,
         work: Work::Replacement(Replacement::small(1)),
     },
-    // One allocation and one free, with up to 1000 blocks of 64 bytes live.
-    burst("burst_64_fifo", Release::OldestFirst),
-    burst("burst_64_lifo", Release::NewestFirst),
+    // One allocation and one free, with up to 1000 blocks live.
+    burst("burst_64_fifo", 64, Release::OldestFirst),
+    burst("burst_64_lifo", 64, Release::NewestFirst),
+    burst("burst_1024_fifo", 1024, Release::OldestFirst),
     // A vector's whole growth to 1 MiB.
     Path {
         name: "growth_1_mib",
@@ -54,8 +55,8 @@ const fn pair(name: &'static str, pair: Pair) -> Path {
     Path { name, operations_per_iteration: 1, iterations: 50_000, work: Work::Pair(pair) }
 }
 
-const fn burst(name: &'static str, release: Release) -> Path {
-    let burst = Burst { blocks: BURST_BLOCKS, size_bytes: 64, release };
+const fn burst(name: &'static str, size_bytes: usize, release: Release) -> Path {
+    let burst = Burst { blocks: BURST_BLOCKS, size_bytes, release };
     Path {
         name,
         operations_per_iteration: BURST_BLOCKS as u64,

@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 
 use super::bin_state::BinState;
+use super::block_stack::ChunkSupply;
 use super::depot::DepotSupply;
 use crate::budget::CacheBudget;
 use crate::lock::{Mutex, MutexGuard, rank};
@@ -104,7 +105,7 @@ impl<S: PageSource> BinContext<'_, S> {
             return Refill::Closed;
         }
         state.counts.refills += 1;
-        let mut count = state.depot.take(self.class, into, &self.depot_supply());
+        let mut count = state.depot.take(self.class, into, self.budget);
         count += state.take_from_slabs(self.class, &mut into[count..]);
         if count == 0 {
             drop(state);
@@ -250,14 +251,14 @@ impl<S: PageSource> BinContext<'_, S> {
     }
 
     fn depot_supply(&self) -> DepotSupply<'_, S> {
-        let source = self.page_heap.source();
-        DepotSupply { metadata: self.metadata, source, budget: self.budget }
+        let chunks = ChunkSupply { metadata: self.metadata, source: self.page_heap.source() };
+        DepotSupply { chunks, budget: self.budget }
     }
 
     /// Takes the depot's blocks out, up to `into.len()`; an empty one gives up what it borrowed.
     pub(crate) fn drain_depot(&self, into: &mut [*mut u8]) -> usize {
         let (mut state, _) = self.lock();
-        let count = state.depot.take(self.class, into, &self.depot_supply());
+        let count = state.depot.take(self.class, into, self.budget);
         state.depot.release(self.class, &self.depot_supply());
         count
     }

@@ -5,6 +5,7 @@
 
 mod bin;
 mod bin_state;
+mod block_stack;
 mod depot;
 pub(crate) mod policy;
 mod set;

@@ -107,6 +107,18 @@ fn a_drained_depot_gives_its_storage_back() {
     assert_eq!(world.metadata.resident_bytes(), before_bytes);
 }
 
+/// Has a depot swing between `blocks` and nothing without a source for another record.
+fn swing_without_memory(world: &World, class: SizeClass, blocks: &[*mut u8]) {
+    world.source().set_calls_left(0);
+    world.metadata.release_empty(world.page_heap.source());
+    for _ in 0..3 {
+        assert!(world.bin(0, class).stock(blocks, never));
+        world.check();
+        assert_eq!(world.take(0, class, blocks.len()).len(), blocks.len());
+    }
+    world.source().set_calls_left(usize::MAX);
+}
+
 #[test]
 fn a_depot_at_the_edge_of_a_chunk_takes_no_storage_anew() {
     let world = World::with_open(1);
@@ -114,15 +126,27 @@ fn a_depot_at_the_edge_of_a_chunk_takes_no_storage_anew() {
     let blocks = world.take(0, class, 2);
     assert!(world.bin(0, class).stock(&blocks, never));
     world.take(0, class, 2);
-    // Empty now, and without a source for another chunk.
-    world.source().set_calls_left(0);
+    swing_without_memory(&world, class, &blocks);
+}
+
+#[test]
+fn bursts_of_many_chunks_take_no_storage_anew_until_a_period_does_without_them() {
+    let world = World::with_open(1);
+    let class = class_of(16);
+    let blocks = grow_to_hold(&world, class, 12_000);
+    assert_eq!(world.take(0, class, 12_000).len(), 12_000);
+    let mut taken = [core::ptr::null_mut(); 64];
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0, "it was empty just now");
+    swing_without_memory(&world, class, &blocks);
+    let before_bytes = world.metadata.resident_bytes();
+    // The end of the period that had use for all of it, and of one that did not.
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
     world.metadata.release_empty(world.page_heap.source());
-    for _ in 0..3 {
-        assert!(world.bin(0, class).stock(&blocks, never));
-        world.check();
-        assert_eq!(world.take(0, class, 2).len(), 2);
-    }
-    world.source().set_calls_left(usize::MAX);
+    assert_eq!(world.metadata.resident_bytes(), before_bytes);
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
+    world.check();
+    world.metadata.release_empty(world.page_heap.source());
+    assert!(world.metadata.resident_bytes() < before_bytes);
 }
 
 /// Stocks `blocks` in batches, as far as there is room; answers how many.
