@@ -4,6 +4,7 @@
 //!   `target/capmalloc-report/index.html`, with `report.md` and `report.json` beside it;
 //! - `--only idle_connections,size_drift`, `--allocators glibc,capmalloc`, `--arenas 1,2,4,8` and
 //!   `--rounds 9` choose what and how often, `--out DIR` where the results go;
+//! - `--with "NAME: ALLOCATOR VARIABLE=VALUE ..."` adds an allocator as a service has it set up;
 //! - `--quick` does everything in about two minutes, to see a trend;
 //! - `--stats` has capmalloc print its own figures at rest, to standard error;
 //! - `--test` runs everything once and small: that it works, not what it measures;

@@ -1,5 +1,8 @@
 //! What the command line asks for, and its doing.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use super::comparison::Comparison;
@@ -29,6 +32,9 @@ cargo bench --bench fragmentation -- [OPTIONS]
   --only ROW,ROW      these rows alone
   --allocators A,B    these allocators: a name, glibc-N or capmalloc-N with a cap of N arenas,
                       capmalloc-background; or all, for every setting of each
+  --with \"NAME: ALLOCATOR VARIABLE=VALUE ...\"
+                      an allocator with settings of your own, under a name of yours; may be there
+                      several times
   --arenas N,N        the caps on capmalloc's arenas beside its default (1,4)
   --rounds N          how often each is measured (5; with --quick, 1)
   --out DIR           where the report is written (target/capmalloc-report)
@@ -57,6 +63,7 @@ struct Given {
     is_help_wanted: bool,
     rows: Option<Vec<&'static Row>>,
     allocators: Option<Vec<String>>,
+    described: Vec<Contender>,
     arenas: Option<Vec<u32>>,
     rounds: Option<usize>,
     out: Option<PathBuf>,
@@ -128,12 +135,13 @@ impl Given {
                 "--allocators" => {
                     given.allocators = Some(each(value()?, |name| Ok(name.to_string()))?);
                 }
+                "--with" => given.described.push(Contender::described(value()?)?),
                 "--arenas" => given.arenas = Some(each(value()?, parse_cap)?),
                 "--rounds" => given.rounds = Some(parse_rounds(value()?)?),
                 "--out" => given.out = Some(invocation_directory().join(value()?)),
                 MEASURE_FLAG => {
                     let row = Row::from_name(value()?)?;
-                    given.measured = Some((row, Contender::from_name(value()?)?));
+                    given.measured = Some((row, Contender::from_description(value()?)?));
                 }
                 other => {
                     return Err(format!("{other:?} is no argument of this bench\n\n{USAGE}"));
@@ -154,6 +162,17 @@ impl Given {
     }
 
     fn contenders(&self) -> Result<Vec<Contender>, String> {
+        let mut contenders = self.named()?;
+        for described in &self.described {
+            if contenders.iter().any(|one| one.name == described.name) {
+                return Err(format!("{:?} is there twice", described.name));
+            }
+            contenders.push(described.clone());
+        }
+        Ok(contenders)
+    }
+
+    fn named(&self) -> Result<Vec<Contender>, String> {
         let caps = self.arenas.as_deref();
         let Some(names) = &self.allocators else {
             return Ok(Contender::defaults(caps.unwrap_or(DEFAULT_CAPMALLOC_CAPS)));
@@ -208,8 +227,8 @@ fn default_out() -> PathBuf {
 fn command(arguments: &[String]) -> String {
     let mut command = "cargo bench --bench fragmentation".to_string();
     // Cargo adds this one by itself.
-    let told: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|argument| *argument != "--bench").collect();
+    let told = arguments.iter().filter(|argument| *argument != "--bench");
+    let told: Vec<String> = told.map(|argument| quoted(argument)).collect();
     if !told.is_empty() {
         command.push_str(" -- ");
         command.push_str(&told.join(" "));
@@ -217,89 +236,11 @@ fn command(arguments: &[String]) -> String {
     command
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Mode, String> {
-        let arguments: Vec<String> = line.split_whitespace().map(String::from).collect();
-        Mode::parse(&arguments)
-    }
-
-    fn compared(line: &str) -> Comparison {
-        match parse(line) {
-            Ok(Mode(Task::Compare(comparison))) => comparison,
-            other => panic!("{line:?} was read as {other:?}"),
-        }
-    }
-
-    fn names(line: &str) -> Vec<String> {
-        compared(line).contenders.into_iter().map(|contender| contender.name).collect()
-    }
-
-    #[test]
-    fn only_a_bench_is_at_full_scale() {
-        let scale = |line| match parse(line).expect(line).0 {
-            Task::Compare(comparison) => comparison.manner.scale,
-            Task::Measure { manner, .. } => manner.scale,
-            Task::Help => panic!("{line:?} asks for no help"),
-        };
-        assert_eq!(scale("--bench"), Scale::Full);
-        assert_eq!(scale("--bench --quick"), Scale::Quick);
-        assert_eq!(scale("--bench --test"), Scale::Smoke);
-        assert_eq!(scale(""), Scale::Smoke);
-        assert_eq!(scale("--measure size_drift glibc"), Scale::Full);
-        assert_eq!(scale("--measure size_drift glibc --quick"), Scale::Quick);
-        assert_eq!(scale("--measure size_drift glibc --test"), Scale::Smoke);
-    }
-
-    #[test]
-    fn rows_allocators_and_rounds_are_chosen_in_any_order() {
-        let line = "--rounds 3 --allocators jemalloc,glibc-2 --bench --only size_drift";
-        let Comparison { rows, rounds, command, .. } = compared(line);
-        assert_eq!((rows[0].name, rows.len(), rounds), ("size_drift", 1, 3));
-        assert_eq!(names(line), ["jemalloc", "glibc-2"]);
-        assert_eq!(
-            command,
-            "cargo bench --bench fragmentation -- --rounds 3 --allocators jemalloc,glibc-2 --only \
-             size_drift"
-        );
-    }
-
-    #[test]
-    fn caps_are_added_to_what_is_compared() {
-        assert_eq!(
-            names("--allocators glibc,capmalloc-2 --arenas 2,8"),
-            ["glibc", "capmalloc-2", "capmalloc-8"]
-        );
-        assert!(names("--arenas 3").contains(&"capmalloc-3".to_string()));
-        assert!(!names("--arenas 3").contains(&"capmalloc-4".to_string()));
-        assert!(names("--allocators all").contains(&"glibc-4".to_string()));
-    }
-
-    #[test]
-    fn a_trial_writes_nothing_unless_told_where() {
-        assert_eq!(compared("--bench --test").out, None);
-        assert_eq!(compared("--test --out /tmp/x").out, Some(PathBuf::from("/tmp/x")));
-        assert!(compared("--bench").out.is_some_and(|out| out.ends_with(OUT_NAME)));
-        assert!(compared("--out x").out.is_some_and(|out| out.is_absolute()));
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (line, part) in [
-            ("--only size_drip", "no row \"size_drip\""),
-            ("--only size_drift,size_drift", "\"size_drift\" is there twice"),
-            ("--allocators malloc", "no allocator \"malloc\""),
-            ("--arenas 0", "\"0\" is not a number of arenas"),
-            ("--arenas 1,,2", "\"\" is not a number of arenas"),
-            ("--rounds", "--rounds needs a value"),
-            ("--rounds 0", "\"0\" is not a number of rounds"),
-            ("--measure size_drift", "--measure needs a value"),
-            ("--quickly", "\"--quickly\" is no argument"),
-        ] {
-            let message = parse(line).expect_err(line);
-            assert!(message.contains(part), "{line:?} gave {message:?}");
-        }
+/// As a shell takes it for one argument.
+fn quoted(argument: &str) -> String {
+    if argument.contains(char::is_whitespace) {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    } else {
+        argument.to_string()
     }
 }

@@ -1,5 +1,7 @@
 //! The allocators under comparison, with the settings that each is run under.
 
+mod described;
+
 use crate::peers::PeerId;
 
 /// capmalloc's and glibc's caps on arenas, which are shown beside the default ones unless others
@@ -30,12 +32,14 @@ pub(super) struct Contender {
     pub(super) arena_max: Option<u32>,
     /// Whether capmalloc's thread that gives memory back runs.
     pub(super) is_background: bool,
+    /// Variables that the command line gave it, each with its value.
+    described: Vec<(String, String)>,
 }
 
 impl Contender {
     fn plain(peer: PeerId) -> Self {
         let name = allocator(peer).to_string();
-        Self { name, peer, arena_max: None, is_background: false }
+        Self { name, peer, arena_max: None, is_background: false, described: Vec::new() }
     }
 
     pub(super) fn capped(peer: PeerId, cap: u32) -> Self {
@@ -55,21 +59,21 @@ impl Contender {
 
     /// Whether a user who sets nothing has this.
     pub(super) fn is_default(&self) -> bool {
-        self.arena_max.is_none() && !self.is_background
+        self.arena_max.is_none() && !self.is_background && self.described.is_empty()
     }
 
     /// The variables that its processes have.
-    pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
-        let mut settings = Vec::new();
+    pub(super) fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = self.described.clone();
         if let Some(cap) = self.arena_max {
             let name = match self.peer {
                 PeerId::Capmalloc => "CAPMALLOC_ARENA_MAX",
                 _ => "MALLOC_ARENA_MAX",
             };
-            settings.push((name, cap.to_string()));
+            settings.push((name.to_string(), cap.to_string()));
         }
         if self.is_background {
-            settings.push(("CAPMALLOC_BACKGROUND", "1".to_string()));
+            settings.push(("CAPMALLOC_BACKGROUND".to_string(), "1".to_string()));
         }
         settings
     }
@@ -162,10 +166,11 @@ mod tests {
     #[test]
     fn settings_are_those_of_the_name() {
         let settings = |name| Contender::from_name(name).map(|one| one.settings()).expect(name);
+        let one = |name: &str, value: &str| [(name.to_string(), value.to_string())];
         assert_eq!(settings("glibc"), []);
-        assert_eq!(settings("glibc-3"), [("MALLOC_ARENA_MAX", "3".into())]);
-        assert_eq!(settings("capmalloc-16"), [("CAPMALLOC_ARENA_MAX", "16".into())]);
-        assert_eq!(settings("capmalloc-background"), [("CAPMALLOC_BACKGROUND", "1".into())]);
+        assert_eq!(settings("glibc-3"), one("MALLOC_ARENA_MAX", "3"));
+        assert_eq!(settings("capmalloc-16"), one("CAPMALLOC_ARENA_MAX", "16"));
+        assert_eq!(settings("capmalloc-background"), one("CAPMALLOC_BACKGROUND", "1"));
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn command(
     watched: &WatchedLedger,
 ) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([MEASURE_FLAG, row.name, &contender.name]).stdout(Stdio::piped());
+    command.args([MEASURE_FLAG, row.name, &contender.description()]).stdout(Stdio::piped());
     command.args(manner.scale.of(None, Some(QUICK_FLAG), Some(SMOKE_FLAG)));
     command.args(manner.is_stats_wanted.then_some(STATS_FLAG));
     for (name, _) in std::env::vars_os() {
