@@ -8,6 +8,8 @@
 //!        └─ no room: each block to its slab; emptied slabs to the page heap
 //! ```
 
+mod upkeep;
+
 use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
@@ -253,74 +255,6 @@ impl<S: PageSource> BinContext<'_, S> {
     fn depot_supply(&self) -> DepotSupply<'_, S> {
         let chunks = ChunkSupply { metadata: self.metadata, source: self.page_heap.source() };
         DepotSupply { chunks, budget: self.budget }
-    }
-
-    /// Takes the depot's blocks out, up to `into.len()`; an empty one gives up what it borrowed.
-    pub(crate) fn drain_depot(&self, into: &mut [*mut u8]) -> usize {
-        let (mut state, _) = self.lock();
-        let count = state.depot.take(self.class, into, self.budget);
-        state.depot.release(self.class, &self.depot_supply());
-        count
-    }
-
-    /// Takes blocks out, up to `into.len()`, that the depot did without since the last period.
-    pub(crate) fn take_depot_surplus(&self, into: &mut [*mut u8]) -> usize {
-        let (mut state, _) = self.lock();
-        state.depot.take_surplus(self.class, into, &self.depot_supply())
-    }
-
-    /// Calls `visit` with each of the depot's blocks, under the bin's lock.
-    pub(crate) fn for_each_in_depot(&self, visit: impl FnMut(*mut u8)) {
-        self.bin.lock().depot.for_each(self.class, visit);
-    }
-
-    /// Looks whether the bin was used since the last look, and says once that it was not.
-    pub(crate) fn settle(&self) -> Settling {
-        let (mut state, _) = self.lock();
-        let uses = state.counts.refills + state.counts.flushes;
-        if core::mem::replace(&mut state.seen_uses, uses) != uses {
-            state.is_settled = false;
-            return Settling::Used;
-        }
-        match core::mem::replace(&mut state.is_settled, true) {
-            true => Settling::Settled,
-            false => Settling::Due,
-        }
-    }
-
-    /// Gives pages without a used block inside slabs back; answers the bytes.
-    pub(crate) fn purge_slabs(&self) -> usize {
-        let shape = self.class.shape();
-        if shape.pages().count() < 2 {
-            return 0;
-        }
-        let (state, _) = self.lock();
-        let purge = |slab: Slab| slab.purge_free_pages(shape, self.page_heap.source());
-        state.slabs.with_free_blocks().map(purge).sum()
-    }
-
-    /// Seals every slab of the bin; answers how many were not sealed before.
-    pub(crate) fn seal(&self) -> usize {
-        self.lock().0.slabs.seal_all()
-    }
-
-    /// Ends the seal of every slab of the bin; answers how many there were.
-    pub(crate) fn thaw(&self) -> usize {
-        self.lock().0.slabs.thaw_all(self.class.shape())
-    }
-
-    /// Moves every slab to `target`, which is of the same class in another arena.
-    ///
-    /// This bin must be closed already.
-    pub(super) fn move_slabs_to(&self, target: &BinContext<'_, S>) {
-        let (mut from, mut to) = Mutex::lock_two(self.bin, target.bin);
-        debug_assert!(from.is_closed && !to.is_closed);
-        while let Some((slab, level)) = from.slabs.take_any() {
-            slab.span().set_arena(target.arena);
-            to.slabs.link(slab, level);
-        }
-        to.counts.slabs += core::mem::take(&mut from.counts.slabs);
-        to.counts.taken_blocks += core::mem::take(&mut from.counts.taken_blocks);
     }
 
     /// Stops the program where the bin contradicts itself.

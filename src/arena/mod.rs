@@ -6,6 +6,7 @@
 mod bin;
 mod bin_state;
 mod block_stack;
+mod cap;
 mod depot;
 pub(crate) mod policy;
 mod set;
@@ -19,7 +20,7 @@ use crate::size_class::{CLASS_COUNT, SizeClass};
 
 pub(crate) use bin::{Bin, BinContext, Refill, Settling};
 pub(crate) use bin_state::BinCounts;
-pub use set::ArenaMaxError;
+pub use cap::ArenaMaxError;
 pub(crate) use set::{ARENAS_MAX, Arenas};
 
 /// One arena; zeroed memory is one without slabs, open.

@@ -1,6 +1,5 @@
 //! The set of arenas: how many are open, how many may be, and what happens when that changes.
 
-use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -20,31 +19,17 @@ use crate::unwind;
 /// The most arenas that can be asked for.
 pub(crate) const ARENAS_MAX: usize = 1024;
 
-/// A cap on arenas that is out of range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ArenaMaxError {
-    pub(crate) asked: usize,
-}
-
-impl fmt::Display for ArenaMaxError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} arenas asked for; 1 to {ARENAS_MAX} can be allowed", self.asked)
-    }
-}
-
-impl core::error::Error for ArenaMaxError {}
-
 /// All arenas. Those with an index below `open` are open; records of closed ones are kept for the
 /// day the cap is raised again.
 #[derive(Debug)]
 pub(crate) struct Arenas {
     records: [AtomicPtr<Arena>; ARENAS_MAX],
-    open: AtomicUsize,
-    cap: AtomicUsize,
+    pub(super) open: AtomicUsize,
+    pub(super) cap: AtomicUsize,
     /// How many that would move to a new arena stay, since memory for one was refused.
     refusals_left: AtomicUsize,
     /// Held while an arena is opened or closed.
-    change: Mutex<{ rank::ARENA_SET }, ()>,
+    pub(super) change: Mutex<{ rank::ARENA_SET }, ()>,
 }
 
 /// How many stay where they are after a new arena was refused: threads that go by their processor
@@ -223,40 +208,6 @@ impl Arenas {
         Some(index)
     }
 
-    /// Changes the cap; arenas beyond a lower one close, and their slabs move to the others.
-    ///
-    /// Threads of a closed arena take another at their next refill. `give_back` puts a closed
-    /// bin's stock of blocks back into its slabs.
-    pub(crate) fn set_cap<S: PageSource>(
-        &self,
-        cap: usize,
-        metadata: &Metadata,
-        page_heap: &PageHeap<S>,
-        budget: &CacheBudget,
-        give_back: impl Fn(SizeClass, &mut [*mut u8]),
-    ) -> Result<(), ArenaMaxError> {
-        if cap == 0 || cap > ARENAS_MAX {
-            return Err(ArenaMaxError { asked: cap });
-        }
-        let _change = self.change.lock();
-        self.cap.store(cap, Relaxed);
-        let open = self.open();
-        if open <= cap {
-            return Ok(());
-        }
-        self.open.store(cap, Release);
-        for index in cap..open {
-            for class in SizeClass::all() {
-                let context = |index| self.context(index, class, page_heap, metadata, budget);
-                if let (Some(from), Some(to)) = (context(index), context(index % cap)) {
-                    close(&from, &to, &give_back);
-                }
-            }
-            page_heap.source().notices().note(Event::ArenaDrained { arena: index });
-        }
-        Ok(())
-    }
-
     /// Takes the set's lock for a fork, so that no arena comes or goes.
     pub(crate) fn hold_set_for_fork(&self) {
         self.change.hold_for_fork();
@@ -314,22 +265,4 @@ impl Arenas {
         }
         self.open.store(0, Relaxed);
     }
-}
-
-/// Closes one bin: first to refills and stock, then by moving its slabs.
-fn close<S: PageSource>(
-    from: &BinContext<'_, S>,
-    to: &BinContext<'_, S>,
-    give_back: &impl Fn(SizeClass, &mut [*mut u8]),
-) {
-    from.bin.lock().is_closed = true;
-    let mut stock = [core::ptr::null_mut(); 256];
-    loop {
-        let count = from.drain_depot(&mut stock);
-        give_back(from.class, &mut stock[..count]);
-        if count < stock.len() {
-            break;
-        }
-    }
-    from.move_slabs_to(to);
 }

@@ -16,6 +16,7 @@ mod check;
 mod free_index;
 mod free_spans;
 mod purge;
+mod resize;
 mod runs;
 mod span_heap;
 
@@ -31,7 +32,7 @@ use crate::segment_map::SegmentMap;
 use crate::size_class::SizeClass;
 use crate::span::{SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
-use free_spans::{FreeSpans, set_ends};
+use free_spans::FreeSpans;
 
 /// Dirty pages beyond half of those in use that wait no longer than for the next slow path.
 const EXCESS_PAGES: Pages = Pages::new(8192);
@@ -229,41 +230,6 @@ impl<S: PageSource> PageHeap<S> {
             spans.free(*span, span.pages(), kind);
         }
         self.note_excess(&mut spans);
-    }
-
-    /// Lengthens a large span in place to `pages`, if the span behind it is free and long enough.
-    ///
-    /// Answers whether the new part is known to be zero.
-    pub(crate) fn grow(&self, span: SpanPtr, pages: Pages) -> Option<bool> {
-        let mut spans = self.spans.lock();
-        let more = pages - span.pages();
-        let next =
-            spans.neighbour_after(span, span.pages()).filter(|next| next.kind().is_free())?;
-        if next.pages() < more {
-            return None;
-        }
-        let is_zeroed = next.kind() == SpanKind::FreeRetained;
-        if is_zeroed && !self.source.add_resident(more.bytes()) {
-            return None;
-        }
-        spans.remove(next);
-        spans.split(next, more);
-        spans.mark_taken(next, more);
-        next.set_kind(SpanKind::Inside);
-        set_ends(span, pages, SpanKind::Large);
-        Some(is_zeroed)
-    }
-
-    /// Shortens a large span in place to `pages`; the rest becomes free.
-    pub(crate) fn shrink(&self, span: SpanPtr, pages: Pages) {
-        let mut spans = self.spans.lock();
-        let rest = span.pages() - pages;
-        debug_assert!(rest != Pages::ZERO);
-        let segment = span.segment();
-        let tail = segment.span(segment.index_of(span) + pages.count());
-        set_ends(span, pages, SpanKind::Large);
-        let kind = spans.dirty_kind();
-        spans.free(tail, rest, kind);
     }
 
     /// Calls `visit` with each segment in address order, under the lock: it must not allocate.

@@ -14,6 +14,7 @@
 //! ```
 
 mod cache_bin;
+mod cache_list;
 mod large;
 mod lifetime;
 mod locked;
