@@ -11,10 +11,11 @@ use crate::metadata::Metadata;
 use crate::page_source::PageSource;
 use crate::size_class::{PerClass, SizeClass};
 
-/// Bytes of blocks that a chunk is to have room for, and the fewest and most entries that it and its
+/// Bytes of blocks that decide how long a chunk is, and the fewest and most entries that it and its
 /// head have.
 ///
-/// That is half of what a bin of a thread's cache holds at most, and comes and goes at once.
+/// That is half of what a bin of a thread's cache holds at most, and comes and goes at once; a chunk
+/// has room for all of it but a block, for a record that is one word longer would be twice as long.
 const CHUNK_BYTES: usize = 64 * 1024;
 const ENTRIES_MIN: usize = 8;
 const ENTRIES_MAX: usize = 256;
@@ -53,6 +54,11 @@ pub(super) struct ChunkSupply<'heap, S> {
 fn chunk_blocks(class: SizeClass) -> usize {
     static ENTRIES: PerClass = SizeClass::blocks_within(CHUNK_BYTES, ENTRIES_MIN, ENTRIES_MAX);
     ENTRIES.of(class).next_power_of_two() - 1
+}
+
+/// Chunks that so many blocks need.
+fn chunks(class: SizeClass, blocks: usize) -> usize {
+    blocks.div_ceil(chunk_blocks(class))
 }
 
 fn chunk_bytes(class: SizeClass) -> usize {
@@ -124,8 +130,7 @@ impl BlockStack {
         blocks: usize,
         supply: &ChunkSupply<'_, S>,
     ) {
-        let chunks = |blocks: usize| blocks.div_ceil(chunk_blocks(class));
-        let kept = chunks(blocks).saturating_sub(chunks(self.len()));
+        let kept = chunks(class, blocks).saturating_sub(chunks(class, self.len()));
         while self.spare_count as usize > kept
             && let Some(spare) = self.take_spare()
         {
@@ -195,8 +200,8 @@ impl BlockStack {
         }
     }
 
-    /// Stops the program where the stack contradicts itself.
-    pub(super) fn check(&self, class: SizeClass) {
+    /// Stops the program where the stack contradicts itself, or has more than `room` blocks need.
+    pub(super) fn check(&self, class: SizeClass, room: usize) {
         let (mut blocks, mut spares) = (0, 0);
         self.for_each(class, |_| blocks += 1);
         ensure_eq!(blocks, self.len(), "blocks in a depot: found, counted");
@@ -208,6 +213,8 @@ impl BlockStack {
             });
         });
         ensure_eq!(spares, self.spare_count, "spare chunks of a depot: found, counted");
+        let held = chunks(class, self.len()) + self.spare_count as usize;
+        ensure!(held <= chunks(class, room), "a depot has no more chunks than its room needs");
     }
 }
 

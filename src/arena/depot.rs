@@ -135,11 +135,11 @@ impl Depot {
         self.return_extra(class, count, supply.budget);
         let len = self.len() as u32;
         self.high_water = self.high_water.saturating_sub(count as u32).max(len);
+        let needed = self.high_water as usize;
+        self.blocks.give_spares(class, needed, &supply.chunks);
         // Not where `into` was just filled: the caller comes again, and would find the new mark.
         if count < into.len() {
-            let needed = self.high_water as usize;
             self.return_extra(class, self.room(class) - needed, supply.budget);
-            self.blocks.give_spares(class, needed, &supply.chunks);
             (self.low_water, self.high_water) = (len, len);
         }
         count
@@ -162,8 +162,8 @@ impl Depot {
 
     /// Stops the program where the depot contradicts itself.
     pub(super) fn check(&self, class: SizeClass) {
-        self.blocks.check(class);
         let (len, room) = (self.len() as u32, self.room(class));
+        self.blocks.check(class, room);
         ensure!(self.low_water <= len, "the least that a depot held");
         ensure!(len <= self.high_water, "the most that a depot held");
         ensure!(self.high_water as usize <= room, "a depot's capacity");

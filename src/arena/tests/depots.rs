@@ -107,16 +107,32 @@ fn a_drained_depot_gives_its_storage_back() {
     assert_eq!(world.metadata.resident_bytes(), before_bytes);
 }
 
-/// Has a depot swing between `blocks` and nothing without a source for another record.
-fn swing_without_memory(world: &World, class: SizeClass, blocks: &[*mut u8]) {
+/// Bytes of the records that the chunks of blocks of up to 256 bytes are.
+const RECORD_BYTES: usize = 2048;
+
+/// Does `work` while no chunk can be had beyond those that a depot has.
+fn without_records(world: &World, work: impl FnOnce()) {
+    let source = world.page_heap.source();
     world.source().set_calls_left(0);
-    world.metadata.release_empty(world.page_heap.source());
-    for _ in 0..3 {
-        assert!(world.bin(0, class).stock(blocks, never));
-        world.check();
-        assert_eq!(world.take(0, class, blocks.len()).len(), blocks.len());
+    let take = || world.metadata.take(source, RECORD_BYTES);
+    let records: Vec<_> = core::iter::from_fn(take).collect();
+    work();
+    for record in records {
+        // SAFETY: taken above with this size, and used by nobody.
+        unsafe { world.metadata.give(source, record, RECORD_BYTES) };
     }
     world.source().set_calls_left(usize::MAX);
+}
+
+/// Has a depot swing between `blocks` and nothing with the chunks that it has.
+fn swing_without_records(world: &World, class: SizeClass, blocks: &[*mut u8]) {
+    without_records(world, || {
+        for _ in 0..3 {
+            assert!(world.bin(0, class).stock(blocks, never));
+            world.check();
+            assert_eq!(world.take(0, class, blocks.len()).len(), blocks.len());
+        }
+    });
 }
 
 #[test]
@@ -126,7 +142,23 @@ fn a_depot_at_the_edge_of_a_chunk_takes_no_storage_anew() {
     let blocks = world.take(0, class, 2);
     assert!(world.bin(0, class).stock(&blocks, never));
     world.take(0, class, 2);
-    swing_without_memory(&world, class, &blocks);
+    swing_without_records(&world, class, &blocks);
+}
+
+#[test]
+fn a_batch_for_which_memory_ends_in_its_midst_is_not_in_the_depot() {
+    let world = World::with_open(1);
+    let class = class_of(64);
+    let blocks = world.take(0, class, 256);
+    assert!(world.bin(0, class).stock(&blocks[..1], never));
+    without_records(&world, || {
+        // The one chunk has room for 255.
+        assert!(!world.bin(0, class).stock(&blocks[1..], never));
+        assert_eq!(world.depot_blocks(0, class), 1);
+        world.check();
+        assert!(world.bin(0, class).stock(&blocks[1..255], never));
+    });
+    assert!(world.take(0, class, 255).iter().all(|block| blocks[..255].contains(block)));
 }
 
 #[test]
@@ -137,16 +169,32 @@ fn bursts_of_many_chunks_take_no_storage_anew_until_a_period_does_without_them()
     assert_eq!(world.take(0, class, 12_000).len(), 12_000);
     let mut taken = [core::ptr::null_mut(); 64];
     assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0, "it was empty just now");
-    swing_without_memory(&world, class, &blocks);
+    swing_without_records(&world, class, &blocks);
+    // The end of a period that had use for all of it, and of one that did not.
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
+    swing_without_records(&world, class, &blocks);
     let before_bytes = world.metadata.resident_bytes();
-    // The end of the period that had use for all of it, and of one that did not.
-    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
-    world.metadata.release_empty(world.page_heap.source());
-    assert_eq!(world.metadata.resident_bytes(), before_bytes);
-    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
-    world.check();
+    for _ in 0..2 {
+        assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
+        world.check();
+    }
     world.metadata.release_empty(world.page_heap.source());
     assert!(world.metadata.resident_bytes() < before_bytes);
+}
+
+#[test]
+fn a_depot_that_holds_blocks_keeps_no_more_chunks_than_the_period_needed() {
+    let world = World::with_open(1);
+    let class = class_of(16);
+    grow_to_hold(&world, class, 6000);
+    let mut taken = vec![core::ptr::null_mut(); 6000];
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 0);
+    let others = world.take(0, class, 1000);
+    assert_eq!(stock_what_fits(&world, class, &others), 1000);
+    assert_eq!(world.bin(0, class).take_depot_surplus(&mut taken), 5000);
+    assert_eq!(world.depot_blocks(0, class), 1000);
+    // The check compares what chunks there are with the room, which is for 1000 blocks now.
+    world.check();
 }
 
 /// Stocks `blocks` in batches, as far as there is room; answers how many.
