@@ -33,13 +33,13 @@ pub(super) struct Contender {
     /// Whether capmalloc's thread that gives memory back runs.
     pub(super) is_background: bool,
     /// Variables that the command line gave it, each with its value.
-    described: Vec<(String, String)>,
+    given: Vec<(String, String)>,
 }
 
 impl Contender {
     fn plain(peer: PeerId) -> Self {
         let name = allocator(peer).to_string();
-        Self { name, peer, arena_max: None, is_background: false, described: Vec::new() }
+        Self { name, peer, arena_max: None, is_background: false, given: Vec::new() }
     }
 
     pub(super) fn capped(peer: PeerId, cap: u32) -> Self {
@@ -59,12 +59,17 @@ impl Contender {
 
     /// Whether a user who sets nothing has this.
     pub(super) fn is_default(&self) -> bool {
-        self.arena_max.is_none() && !self.is_background && self.described.is_empty()
+        self.arena_max.is_none() && !self.is_background && self.given.is_empty()
+    }
+
+    /// The variables that the command line gave it, with their values.
+    pub(super) fn given(&self) -> impl Iterator<Item = String> {
+        self.given.iter().map(|(name, value)| format!("{name}={value}"))
     }
 
     /// The variables that its processes have.
     pub(super) fn settings(&self) -> Vec<(String, String)> {
-        let mut settings = self.described.clone();
+        let mut settings = self.given.clone();
         if let Some(cap) = self.arena_max {
             let name = match self.peer {
                 PeerId::Capmalloc => "CAPMALLOC_ARENA_MAX",

@@ -28,6 +28,7 @@ impl Series {
             name: self.contender.name.clone(),
             allocator: self.contender.allocator().to_string(),
             arena_max: self.contender.arena_max,
+            settings: self.contender.given().collect(),
             is_default: self.contender.is_default(),
             failed: self.failed.clone(),
             runs: self.rounds.iter().map(|one| one.run.clone()).collect(),

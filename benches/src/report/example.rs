@@ -76,6 +76,7 @@ fn workload(name: &str, title: &str, mib: f64, has_latency: bool, seed: u64) -> 
             name: name.into(),
             allocator: allocator.into(),
             arena_max,
+            settings: Vec::new(),
             is_default: name == allocator,
             failed: None,
             runs: runs.collect(),

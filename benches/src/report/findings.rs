@@ -17,6 +17,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
                 .to_owned(),
         );
     }
+    text.extend(given_settings(report));
     text.extend(against_peers(report, &MEAN, "mean memory"));
     text.extend(against_peers(report, &P99, "service time at p99"));
     text.extend(against_peers(report, &CPU, "CPU time"));
@@ -25,6 +26,20 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     text.extend(failures(report));
     if text.is_empty() {
         text.push("Nothing was measured that can be compared.".to_owned());
+    }
+    text
+}
+
+/// What the names stand for that whoever asked for the run made up.
+fn given_settings(report: &Report) -> Vec<String> {
+    let mut text: Vec<String> = Vec::new();
+    let contenders = report.workloads.iter().flat_map(|workload| &workload.contenders);
+    for one in contenders.filter(|one| !one.settings.is_empty()) {
+        let (name, allocator, settings) = (&one.name, &one.allocator, one.settings.join(" "));
+        let sentence = format!("{name} is {allocator} with {settings}.");
+        if !text.contains(&sentence) {
+            text.push(sentence);
+        }
     }
     text
 }

@@ -115,7 +115,8 @@ pub(super) fn overview(report: &Report) -> Grid {
     let cell = |column: &Vec<Option<f64>>, index: usize| {
         let best = column.iter().flatten().copied().fold(f64::INFINITY, f64::min);
         let text = format::ratio(column[index]);
-        Cell { is_best: text == format::ratio(Some(best)), text, range: None }
+        let is_best = column[index].is_some() && text == format::ratio(Some(best));
+        Cell { text, range: None, is_best }
     };
     let row = |(index, name): (usize, &&str)| {
         let cells = columns.iter().map(|column| cell(column, index));

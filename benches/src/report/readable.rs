@@ -21,7 +21,7 @@ pub(super) fn readable(report: &Report) -> Report {
         of_workload.into_iter().for_each(replace);
         for contender in &mut workload.contenders {
             [&mut contender.name, &mut contender.allocator].into_iter().for_each(replace);
-            contender.failed.iter_mut().for_each(replace);
+            contender.settings.iter_mut().chain(&mut contender.failed).for_each(replace);
         }
     }
     report

@@ -72,8 +72,11 @@ pub struct ContenderResult {
     pub name: String,
     /// The allocator alone, such as `glibc` or `capmalloc`.
     pub allocator: String,
-    /// The cap on arenas that it ran with; nothing where none was set.
+    /// The cap on arenas that its name stands for; nothing where that is none.
     pub arena_max: Option<u32>,
+    /// The settings that were given with its name, such as `CAPMALLOC_CACHE_BUDGET=4M`.
+    #[serde(default)]
+    pub settings: Vec<String>,
     /// Whether these are the settings of a user who sets nothing.
     pub is_default: bool,
     /// Why it could not be measured to the end; the runs until then are in `runs`.

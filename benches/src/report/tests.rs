@@ -24,6 +24,7 @@ fn contender(name: &str, arena_max: Option<u32>, means: &[u64]) -> ContenderResu
         is_default: name == allocator,
         allocator,
         arena_max,
+        settings: Vec::new(),
         failed: None,
         runs: means.iter().map(run).collect(),
     }

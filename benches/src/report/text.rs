@@ -19,7 +19,8 @@ pub(super) static ANSWERS: Section = Section {
 pub(super) static OVERVIEW: Section = Section {
     title: "Against what you run now",
     lead: "Every contender as a ratio to glibc with nothing set, the geometric mean over all \
-           workloads in which both were measured; a number behind the name is the cap on arenas. \
+           workloads in which both were measured; the number of glibc-N or capmalloc-N is the cap \
+           on arenas. \
            Below 1× is less, which is better. To compare with another line, divide by it.",
 };
 pub(super) static BOUNDS: Section = Section {

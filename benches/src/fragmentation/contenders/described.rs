@@ -1,6 +1,6 @@
 //! A contender in the user's own words: an allocator under the settings that a service runs with.
 
-use super::{Contender, FOREIGN_SETTINGS, allocator, peer_named};
+use super::{Contender, allocator, peer_named};
 use crate::peers::PeerId;
 
 /// Divides the name from what it stands for.
@@ -26,25 +26,25 @@ impl Contender {
                 "{name:?} is the name of another contender; choose one for {text:?}"
             ));
         }
-        let described = words.map(|word| setting(peer, word)).collect::<Result<Vec<_>, _>>()?;
-        if described.is_empty() {
+        let given = words.map(|word| setting(peer, word)).collect::<Result<Vec<_>, _>>()?;
+        if given.is_empty() {
             return Err(format!("{text:?} sets no variable, so it is {base}"));
         }
-        for (index, (variable, _)) in described.iter().enumerate() {
-            if described[..index].iter().any(|(other, _)| other == variable) {
+        for (index, (variable, _)) in given.iter().enumerate() {
+            if given[..index].iter().any(|(other, _)| other == variable) {
                 return Err(format!("{text:?} sets {variable} twice"));
             }
         }
-        Ok(Self { name: name.to_string(), described, ..Self::plain(peer) })
+        Ok(Self { name: name.to_string(), given, ..Self::plain(peer) })
     }
 
     /// What `described` or `from_name` reads as this contender.
     pub(in super::super) fn description(&self) -> String {
-        if self.described.is_empty() {
+        if self.given.is_empty() {
             return self.name.clone();
         }
-        let settings = self.described.iter().map(|(name, value)| format!(" {name}={value}"));
-        format!("{}{DIVIDER} {}{}", self.name, self.allocator(), settings.collect::<String>())
+        let settings: Vec<String> = self.given().collect();
+        format!("{}{DIVIDER} {} {}", self.name, self.allocator(), settings.join(" "))
     }
 
     /// Reads what `description` wrote.
@@ -57,35 +57,60 @@ fn setting(peer: PeerId, word: &str) -> Result<(String, String), String> {
     let (variable, value) = word
         .split_once('=')
         .ok_or_else(|| format!("{word:?} is not of the form VARIABLE=VALUE"))?;
-    let starts = starts(peer);
-    if starts.is_empty() {
-        return Err(format!("{} reads no variables", allocator(peer)));
+    let (known, name) = (variables(peer), allocator(peer));
+    if known.is_empty() {
+        return Err(format!("{name} reads no variables"));
     }
-    if !starts.iter().any(|start| variable.starts_with(start)) {
-        let starts = starts.join(" or ");
-        let name = allocator(peer);
-        return Err(format!(
-            "{name} reads variables that begin with {starts}, and not {variable:?}"
-        ));
+    // A name that ends so is the beginning of many.
+    let is_read = |&known: &&str| match known.strip_suffix('*') {
+        Some(start) => variable.starts_with(start),
+        None => variable == known,
+    };
+    if !known.iter().any(is_read) {
+        return Err(format!("{name} does not read {variable:?}, but {}", known.join(", ")));
     }
     Ok((variable.to_string(), value.to_string()))
 }
 
-/// How the variables that a peer reads begin, as its crate builds it.
-fn starts(peer: PeerId) -> Vec<&'static str> {
-    let is_read = |start: &str| match allocator(peer) {
-        "glibc" => start.starts_with("MALLOC_") || start.starts_with("GLIBC_"),
-        "jemalloc" => start == "_RJEM_",
-        "mimalloc" => start == "MIMALLOC_",
-        "tcmalloc" => start == "TCMALLOC_",
-        "capmalloc" => start == "CAPMALLOC_",
-        _ => false,
-    };
-    FOREIGN_SETTINGS.iter().copied().filter(|start| is_read(start)).collect()
+/// The variables that a peer reads, as its crate builds it.
+fn variables(peer: PeerId) -> &'static [&'static str] {
+    match allocator(peer) {
+        "capmalloc" => OURS,
+        // mallopt(3), and the C library's manual on tunables.
+        "glibc" => &[
+            "MALLOC_ARENA_MAX",
+            "MALLOC_ARENA_TEST",
+            "MALLOC_MMAP_MAX_",
+            "MALLOC_MMAP_THRESHOLD_",
+            "MALLOC_PERTURB_",
+            "MALLOC_TOP_PAD_",
+            "MALLOC_TRIM_THRESHOLD_",
+            "GLIBC_TUNABLES",
+        ],
+        "jemalloc" => &["_RJEM_MALLOC_CONF"],
+        "mimalloc" => &["MIMALLOC_*"],
+        "tcmalloc" => &["TCMALLOC_*"],
+        _ => &[],
+    }
 }
+
+const OURS: &[&str] = &[
+    "CAPMALLOC_ARENA_MAX",
+    "MALLOC_ARENA_MAX",
+    "CAPMALLOC_ARENA_POLICY",
+    "CAPMALLOC_CACHE_BUDGET",
+    "CAPMALLOC_CPU_CACHES",
+    "CAPMALLOC_DECAY_MS",
+    "CAPMALLOC_BACKGROUND",
+    "CAPMALLOC_ADDRESS_SPACE_MAX",
+    "CAPMALLOC_RESIDENT_SOFT",
+    "CAPMALLOC_RESIDENT_HARD",
+    "CAPMALLOC_STATS_AT_EXIT",
+];
 
 #[cfg(test)]
 mod tests {
+    use super::super::FOREIGN_SETTINGS;
     use super::*;
 
     const TUNED: &str = "tuned: jemalloc _RJEM_MALLOC_CONF=dirty_decay_ms:0,narenas:2";
@@ -105,11 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_that_is_kept_from_the_processes_is_some_allocators() {
-        let all: Vec<_> = PeerId::ALL.iter().flat_map(|&peer| starts(peer)).collect();
-        let kept = FOREIGN_SETTINGS.iter().filter(|&&start| start != "TCMALLOC_");
-        assert!(kept.clone().all(|start| all.contains(start)), "{all:?}");
-        assert!(kept.count() > 4);
+    fn every_variable_of_ours_is_known_and_none_is_inherited() {
+        let documented = include_str!("../../../../src/config.rs").split('`');
+        let documented: Vec<_> = documented.filter(|word| word.starts_with("CAPMALLOC_")).collect();
+        assert!(documented.len() > 9);
+        for name in documented {
+            assert!(OURS.contains(&name), "{name}");
+        }
+        for name in PeerId::ALL.iter().flat_map(|&peer| variables(peer)) {
+            let is_kept_out = FOREIGN_SETTINGS.iter().any(|start| name.starts_with(start));
+            assert!(is_kept_out, "{name}");
+        }
     }
 
     #[test]
@@ -124,8 +155,9 @@ mod tests {
             ("x: glibc", "sets no variable, so it is glibc"),
             ("x: glibc MALLOC_TOP_PAD_", "not of the form VARIABLE=VALUE"),
             ("x: glibc MALLOC_TOP_PAD_=0 MALLOC_TOP_PAD_=1", "sets MALLOC_TOP_PAD_ twice"),
-            ("x: jemalloc MALLOC_CONF=narenas:1", "begin with _RJEM_, and not \"MALLOC_CONF\""),
-            ("x: capmalloc MALLOC_ARENA_MAX=1", "begin with CAPMALLOC_, and not"),
+            ("x: jemalloc MALLOC_CONF=narenas:1", "does not read \"MALLOC_CONF\", but _RJEM_"),
+            ("x: capmalloc CAPMALLOC_CACHE_BUGDET=1M", "does not read \"CAPMALLOC_CACHE_BUGDET\""),
+            ("x: mimalloc MALLOC_ARENA_MAX=1", "mimalloc does not read"),
         ] {
             let message = Contender::described(text).expect_err(text);
             assert!(message.contains(part), "{text:?} gave {message:?}");

@@ -2,6 +2,7 @@
 
 use super::super::aggregates::{Statistic, geometric_mean, ratio};
 use super::super::findings::sentences;
+use super::super::grids::overview;
 use super::super::losses::losses;
 use super::super::metrics::{CPU, MEAN, P99, THROUGHPUT};
 use super::super::verdicts::{Verdict, verdicts};
@@ -36,6 +37,26 @@ fn what_is_not_finite_is_left_out_of_a_statistic() {
     contender.runs[0].operations = Some(0);
     contender.runs[0].wall_seconds = 0.0;
     assert_eq!(contender.median(&THROUGHPUT), None);
+}
+
+#[test]
+fn what_a_made_up_name_stands_for_is_told_once() {
+    let mut ours = contender("ours", None, &[1]);
+    ours.allocator = "jemalloc".into();
+    ours.settings = vec!["_RJEM_MALLOC_CONF=narenas:1".into()];
+    let mut report = report_of(vec![contender("glibc", None, &[1]), ours]);
+    report.workloads.push(report.workloads[0].clone());
+    let told = |text: &String| text == "ours is jemalloc with _RJEM_MALLOC_CONF=narenas:1.";
+    assert_eq!(sentences(&report).iter().filter(|text| told(text)).count(), 1);
+}
+
+#[test]
+fn without_glibc_nobody_is_the_best_beside_it() {
+    let report =
+        report_of(vec![contender("jemalloc", None, &[1]), contender("capmalloc", None, &[2])]);
+    let cells: Vec<_> =
+        overview(&report).rows.into_iter().flat_map(|row| row[1..].to_vec()).collect();
+    assert!(!cells.is_empty() && cells.iter().all(|cell| !cell.is_best), "{cells:?}");
 }
 
 #[test]

@@ -61,10 +61,10 @@ fn any_contender() -> impl Strategy<Value = ContenderResult> {
         2 => Just("glibc".to_owned()),
         1 => text(),
     ];
-    let of =
-        (text(), allocator, option::of(any::<u32>()), any::<bool>(), option::weighted(0.2, text()));
-    (of, vec(run(), 0..4)).prop_map(|((name, allocator, arena_max, is_default, failed), runs)| {
-        ContenderResult { name, allocator, arena_max, is_default, failed, runs }
+    let named = (text(), allocator, option::of(any::<u32>()), vec(text(), 0..3));
+    let of = (named, any::<bool>(), option::weighted(0.2, text()), vec(run(), 0..4));
+    of.prop_map(|((name, allocator, arena_max, settings), is_default, failed, runs)| {
+        ContenderResult { name, allocator, arena_max, settings, is_default, failed, runs }
     })
 }
 
