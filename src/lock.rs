@@ -23,38 +23,6 @@ const HELD: u32 = 1;
 /// Held, and somebody may be asleep on the word.
 const HELD_AND_AWAITED: u32 = 2;
 
-/// The order in which locks may be taken, outermost first; gaps leave room.
-pub(crate) mod rank {
-    /// The roster of heaps and regions.
-    pub(crate) const ROSTER: u8 = 3;
-    /// The list of hooks.
-    pub(crate) const HOOKS: u8 = 5;
-    /// Who may use the one cache of a heap of its own; only ever tried, but for trims and forks.
-    pub(crate) const HEAP_SLOT: u8 = 8;
-    /// The set of arenas: its cap and which of its slots are open.
-    pub(crate) const ARENA_SET: u8 = 10;
-    /// The list of every thread's cache.
-    pub(crate) const CACHE_REGISTRY: u8 = 20;
-    /// One thread's cache, outside the owner's fast path.
-    pub(crate) const THREAD_CACHE: u8 = 30;
-    /// Which processors have a cache, and what those may hold.
-    pub(crate) const CPU_CACHES: u8 = 35;
-    /// What is on its way from one structure to another, or back to the source, and is in none.
-    pub(crate) const IN_HAND: u8 = 37;
-    /// One size class's slabs in one arena.
-    pub(crate) const BIN: u8 = 40;
-    /// The table of huge mappings.
-    pub(crate) const HUGE: u8 = 50;
-    /// The free spans.
-    pub(crate) const PAGE_HEAP: u8 = 60;
-    /// Metadata's own storage.
-    pub(crate) const METADATA: u8 = 70;
-    /// What happened and hooks were not yet told.
-    pub(crate) const NOTICES: u8 = 80;
-    /// Which pages of a fixed region are in use.
-    pub(crate) const REGION: u8 = 90;
-}
-
 /// How often a waiting thread looks before it sleeps, at growing intervals: for some 20 to 50
 /// microseconds, which is longer than anybody at work holds a lock.
 ///
@@ -126,6 +94,21 @@ impl<const RANK: u8> RawFutexMutex<RANK> {
     }
 
     #[cold]
+    fn lock_unless_stalled_slow(&self) -> bool {
+        // Relaxed: the word alone tells, and nothing is read by it.
+        if self.0.load(Ordering::Relaxed) == HELD_AND_AWAITED {
+            return false;
+        }
+        if self.spin(spins(RANK)) {
+            return true;
+        }
+        // At the price of one wake of nobody.
+        let marked =
+            self.0.compare_exchange(HELD, HELD_AND_AWAITED, Ordering::Relaxed, Ordering::Relaxed);
+        marked == Err(FREE) && self.try_lock()
+    }
+
+    #[cold]
     fn unlock_slow(&self) {
         futex::wake_all(&self.0);
     }
@@ -194,11 +177,27 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
         }
         // SAFETY: the raw lock is used as a lock: where it was had, a guard is made of it.
         let is_mine = unsafe { self.0.raw() }.spin(SPINS_SOON);
-        is_mine.then(|| {
-            // SAFETY: this thread has just taken the lock, and there is no other guard.
-            let inner = unsafe { self.0.make_guard_unchecked() };
-            (MutexGuard { inner, _rank: HeldRank::take(RANK) }, true)
-        })
+        is_mine.then(|| (self.guard_of_mine(), true))
+    }
+
+    /// The guard of a lock that this thread has just taken as a raw one.
+    fn guard_of_mine(&self) -> MutexGuard<'_, RANK, T> {
+        // SAFETY: the callers have just taken the lock, and there is no other guard.
+        let inner = unsafe { self.0.make_guard_unchecked() };
+        MutexGuard { inner, _rank: HeldRank::take(RANK) }
+    }
+
+    /// Takes the lock, unless somebody has had it for as long as anybody awake waits for one: he has
+    /// lost the processor, or waits in the kernel.
+    ///
+    /// The first to find that out says so to those who come after, who do not wait at all.
+    pub(crate) fn lock_unless_stalled(&self) -> Option<MutexGuard<'_, RANK, T>> {
+        if let Some(guard) = self.try_lock() {
+            return Some(guard);
+        }
+        // SAFETY: the raw lock is used as a lock: where it was had, a guard is made of it.
+        let is_mine = unsafe { self.0.raw() }.lock_unless_stalled_slow();
+        is_mine.then(|| self.guard_of_mine())
     }
 
     /// Takes the lock beside another of its rank that this thread holds, if nobody has it; so nobody
@@ -256,7 +255,9 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
         unsafe { self.0.force_unlock() };
     }
 
-    fn lock_beside(&self) -> MutexGuard<'_, RANK, T> {
+    /// Takes the lock beside others of its rank that this thread holds; every taker of several takes
+    /// them in one order.
+    pub(crate) fn lock_beside(&self) -> MutexGuard<'_, RANK, T> {
         MutexGuard { inner: self.0.lock(), _rank: HeldRank::NONE }
     }
 }
@@ -283,5 +284,6 @@ impl<const RANK: u8, T> DerefMut for MutexGuard<'_, RANK, T> {
 }
 
 mod held_rank;
+pub(crate) mod rank;
 #[cfg(test)]
 mod tests;

@@ -67,3 +67,22 @@ fn two_locks_of_a_rank_are_taken_in_address_order() {
     let (first, second) = Mutex::lock_two(&locks[1], &locks[0]);
     assert_eq!((*first, *second), (2, 1));
 }
+
+#[test]
+fn who_does_not_wait_for_a_stalled_lock_says_so_to_those_who_come_after() {
+    let lock = Mutex::<1, u8>::new(7);
+    drop(lock.lock_unless_stalled().expect("a lock that nobody has"));
+    let held = lock.lock();
+    std::thread::scope(|scope| {
+        let tries = || (lock.lock_unless_stalled().is_none(), lock.lock_unless_stalled().is_none());
+        assert_eq!(scope.spawn(tries).join().unwrap(), (true, true));
+        // Who does wait is woken nevertheless.
+        let waiter = scope.spawn(|| *lock.lock());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(held);
+        assert_eq!(waiter.join().unwrap(), 7);
+    });
+    // SAFETY: a look at the word of a lock that nobody has.
+    assert!(!unsafe { lock.0.raw() }.is_locked(), "nothing is left of the mark");
+    assert_eq!(lock.lock_unless_stalled().map(|value| *value), Some(7));
+}

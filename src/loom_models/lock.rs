@@ -75,3 +75,37 @@ fn contention_is_noted_where_the_lock_was_held_and_only_there() {
     });
     assert!(WAITED.load(Relaxed) && DID_NOT_WAIT.load(Relaxed), "both were tried");
 }
+
+#[test]
+fn who_does_not_wait_for_a_stalled_lock_leaves_no_sleeper_behind() {
+    static GAVE_UP: AtomicBool = AtomicBool::new(false);
+    static HAD_IT: AtomicBool = AtomicBool::new(false);
+    model(|| {
+        let counter = counter();
+        let held = counter.lock();
+        let impatient = spawn({
+            let counter = Arc::clone(&counter);
+            move || {
+                let Some(guard) = counter.lock_unless_stalled() else {
+                    return GAVE_UP.store(true, Relaxed);
+                };
+                // SAFETY: the guard gives the number to this thread.
+                guard.with_mut(|number| unsafe { *number += 1 });
+                HAD_IT.store(true, Relaxed);
+            }
+        });
+        let patient = spawn({
+            let counter = Arc::clone(&counter);
+            move || count(&counter)
+        });
+        // SAFETY: as in `count`.
+        held.with_mut(|number| unsafe { *number += 1 });
+        drop(held);
+        impatient.join().unwrap();
+        patient.join().unwrap();
+        // SAFETY: nobody else is left.
+        let total = counter.lock().with(|number| unsafe { *number });
+        assert!(total == 2 || total == 3);
+    });
+    assert!(GAVE_UP.load(Relaxed) && HAD_IT.load(Relaxed), "both were tried");
+}
