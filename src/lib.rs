@@ -51,6 +51,7 @@ mod global;
 mod heap;
 pub mod hooks;
 mod huge;
+mod left_spans;
 mod limits;
 mod lock;
 #[cfg(all(test, loom))]

@@ -10,4 +10,5 @@ mod caches;
 mod depot;
 mod handshake;
 mod heap;
+mod left_spans;
 mod lock;

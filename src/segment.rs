@@ -7,7 +7,7 @@
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Relaxed, Release};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
 use crate::counted_source::CountedSource;
 use crate::page_source::PageSource;
@@ -47,6 +47,10 @@ pub(crate) struct Segment {
     free_pages: AtomicU32,
     /// The most pages ever in use, counted from the front: descriptors behind it were not touched.
     touched_pages: AtomicU32,
+    /// The next segment of the same shard of the page heap.
+    next: AtomicPtr<Segment>,
+    /// The number of that shard; never changed once the segment is known.
+    shard: usize,
     /// For each page the class of the slab that it lies in, plus one; zero for any other page.
     ///
     /// The slabs' heads say it too. This is for who has nothing but a pointer: a byte a page, so
@@ -63,7 +67,8 @@ pub(crate) struct Segment {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegmentPtr(NonNull<Segment>);
 
-// SAFETY: the segment's fields are atomics, but for `base`, which is written before it is shared.
+// SAFETY: the segment's fields are atomics, but for `base` and `shard`, which are written before it is
+// shared.
 unsafe impl Send for SegmentPtr {}
 // SAFETY: as above.
 unsafe impl Sync for SegmentPtr {}
@@ -78,8 +83,11 @@ impl Deref for SegmentPtr {
 }
 
 impl SegmentPtr {
-    /// Maps a segment's pages and descriptors; all its pages are yet in no span.
-    pub(crate) fn map<S: PageSource>(source: &CountedSource<S>) -> Option<SegmentPtr> {
+    /// Maps a segment's pages and descriptors for a shard; all its pages are yet in no span.
+    pub(crate) fn map<S: PageSource>(
+        source: &CountedSource<S>,
+        shard: usize,
+    ) -> Option<SegmentPtr> {
         let descriptors = source.map(DESCRIPTORS_BYTES, DESCRIPTORS_ALIGN)?;
         let Some(base) = source.map(SEGMENT_BYTES, SEGMENT_BYTES) else {
             // SAFETY: just mapped, and nobody has seen it.
@@ -89,7 +97,10 @@ impl SegmentPtr {
         let segment = descriptors.cast::<Segment>();
         // SAFETY: the mapping has a segment's size and alignment, and zeros are a valid value of
         // every field but `base`, which is set here before any reference exists.
-        unsafe { (&raw mut (*segment.as_ptr()).base).write(base) };
+        unsafe {
+            (&raw mut (*segment.as_ptr()).base).write(base);
+            (&raw mut (*segment.as_ptr()).shard).write(shard);
+        }
         source.limits().count_resident(DESCRIPTORS_COUNTED_BYTES);
         Some(SegmentPtr(segment))
     }
@@ -120,6 +131,16 @@ impl SegmentPtr {
 
     pub(crate) fn as_ptr(self) -> *mut Segment {
         self.0.as_ptr()
+    }
+
+    /// The segment behind this one in its shard's list, whose lock is held.
+    pub(crate) fn next(self) -> Option<SegmentPtr> {
+        // Relaxed: the shard's lock orders it.
+        NonNull::new(self.next.load(Relaxed)).map(SegmentPtr)
+    }
+
+    pub(crate) fn set_next(self, next: Option<SegmentPtr>) {
+        self.next.store(next.map_or(core::ptr::null_mut(), SegmentPtr::as_ptr), Relaxed);
     }
 
     #[inline]
@@ -168,6 +189,11 @@ impl SegmentPtr {
 impl Segment {
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// The number of the page heap's shard that it belongs to.
+    pub(crate) fn shard(&self) -> usize {
+        self.shard
     }
 
     pub(crate) fn side_word(&self, page_index: usize, word: usize) -> &AtomicU64 {

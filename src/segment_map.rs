@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use crate::counted_source::CountedSource;
+use crate::lock::{Mutex, rank};
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, Segment, SegmentPtr};
 
@@ -20,16 +21,18 @@ const ROOT_BITS: u32 = ADDRESS_BITS - SEGMENT_BITS - LEAF_BITS;
 
 type Leaf = [AtomicPtr<Segment>; 1 << LEAF_BITS];
 
-/// Address to segment; written under the page heap's lock, read by anyone.
+/// Address to segment; entered under a lock of its own, read by anyone.
 #[derive(Debug)]
 pub(crate) struct SegmentMap {
+    /// Held by who enters a segment, within the lock of its shard of the page heap.
+    entering: Mutex<{ rank::SEGMENT_MAP }, ()>,
     root: [AtomicPtr<Leaf>; 1 << ROOT_BITS],
     /// The first leaf ever made, in which nearly all programs have all of their segments, and its
     /// index in the root, plus one: zero, where there is none yet, is nobody's then.
     near_leaf: AtomicPtr<Leaf>,
     near_index: AtomicUsize,
     /// The lowest segment ever entered, and the highest plus one, counted in segments from address
-    /// zero: walks look at no more of the map than that. Written under the page heap's lock.
+    /// zero: walks look at no more of the map than that.
     lowest: AtomicUsize,
     end: AtomicUsize,
 }
@@ -44,6 +47,7 @@ fn indexes(address: usize) -> (usize, usize) {
 impl SegmentMap {
     pub(crate) const fn new() -> Self {
         SegmentMap {
+            entering: Mutex::new(()),
             root: [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_BITS],
             near_leaf: AtomicPtr::new(core::ptr::null_mut()),
             near_index: AtomicUsize::new(0),
@@ -88,7 +92,7 @@ impl SegmentMap {
         Some(unsafe { SegmentPtr::from_ptr(segment) })
     }
 
-    /// Keeps the first leaf at hand; the page heap's lock is held.
+    /// Keeps the first leaf at hand; `entering` is held.
     fn keep_near(&self, root: usize, leaf: NonNull<Leaf>) {
         if self.near_index.load(Relaxed) == 0 {
             self.near_leaf.store(leaf.as_ptr(), Relaxed);
@@ -105,6 +109,7 @@ impl SegmentMap {
     ) -> bool {
         let (root, entry) = indexes(segment.base().addr().get());
         let Some(slot) = self.root.get(root) else { return false };
+        let _entering = self.entering.lock();
         let leaf = match NonNull::new(slot.load(Relaxed)) {
             Some(leaf) => leaf,
             None => {
@@ -126,14 +131,15 @@ impl SegmentMap {
         true
     }
 
-    /// Widens what walks look at. Relaxed: the page heap's lock, which walks hold, orders it.
+    /// Widens what walks look at. Relaxed: `entering` orders it among writers, and walks hold the locks
+    /// of all shards.
     fn note(&self, index: usize) {
         let (lowest, end) = (self.lowest.load(Relaxed), self.end.load(Relaxed));
         self.lowest.store(if end == 0 { index } else { lowest.min(index) }, Relaxed);
         self.end.store(end.max(index + 1), Relaxed);
     }
 
-    /// Forgets a segment; the page heap's lock is held.
+    /// Forgets a segment; the lock of its shard is held.
     pub(crate) fn remove(&self, segment: SegmentPtr) {
         let (root, entry) = indexes(segment.base().addr().get());
         let leaf = self.root.get(root).and_then(|slot| NonNull::new(slot.load(Relaxed)));
@@ -145,7 +151,7 @@ impl SegmentMap {
         }
     }
 
-    /// All segments in address order; the page heap's lock is held.
+    /// All segments in address order; the locks of all shards are held.
     pub(crate) fn segments(&self) -> impl Iterator<Item = SegmentPtr> + '_ {
         let (lowest, end) = (self.lowest.load(Relaxed), self.end.load(Relaxed));
         let entries = self.leaves().flat_map(move |(root, leaf)| {
@@ -155,7 +161,7 @@ impl SegmentMap {
         });
         entries.filter_map(|entry| {
             let segment = NonNull::new(entry.load(Acquire))?;
-            // SAFETY: entries are removed before their segment is unmapped, under the same lock.
+            // SAFETY: entries are removed before their segment is unmapped, under one of the locks held.
             Some(unsafe { SegmentPtr::from_ptr(segment) })
         })
     }

@@ -57,6 +57,8 @@ pub(crate) enum SpanKind {
     SealedSlab,
     /// The head of a large allocation that was given up and waits in a thread's cache.
     CachedLarge,
+    /// The head of a span that its user gave up while the page heap's lock was not to be had.
+    Left,
 }
 
 impl SpanKind {
@@ -72,6 +74,7 @@ impl SpanKind {
             8 => SpanKind::Purging,
             9 => SpanKind::SealedSlab,
             10 => SpanKind::CachedLarge,
+            11 => SpanKind::Left,
             _ => SpanKind::Inside,
         }
     }

@@ -26,23 +26,37 @@ impl<S: PageSource> PageHeap<S> {
     /// Spans must tile each segment, free neighbours must differ in state, the free maps must say
     /// what the descriptors say, and the index must hold the free spans and nothing else.
     pub(crate) fn check(&self) {
-        let spans = self.spans.lock();
-        let mut tally = Tally::default();
-        let mut segment_count = 0;
-        for segment in self.segment_map.segments() {
-            segment_count += 1;
-            check_segment(segment, &mut tally);
+        let shards = self.shards.lock_all();
+        let mut known = 0;
+        for (number, spans) in shards.iter().enumerate() {
+            known += check_shard(number, spans);
         }
-        ensure_eq!(segment_count, spans.segment_count, "segments known");
-        let expected = Tally {
-            dirty: spans.dirty_pages(),
-            retained: spans.retained.pages(),
-            active: spans.active,
-            purging: spans.purging,
-            free_spans: indexed_spans(&spans),
-        };
-        ensure_eq!(tally, expected, "pages by use: found, counted");
+        ensure_eq!(self.segment_map.segments().count(), known, "segments known");
     }
+}
+
+/// Checks one shard; answers how many segments it has.
+fn check_shard(number: usize, spans: &FreeSpans) -> usize {
+    let mut tally = Tally::default();
+    let (mut segment_count, mut before) = (0, None);
+    for segment in spans.segments.iter() {
+        let address = Some(segment.base().addr());
+        ensure!(before < address, "segments in address order");
+        ensure_eq!(segment.shard(), number, "a segment's shard");
+        check_segment(segment, &mut tally);
+        segment_count += 1;
+        before = address;
+    }
+    ensure_eq!(segment_count, spans.segment_count, "a shard's segments");
+    let expected = Tally {
+        dirty: spans.dirty_pages(),
+        retained: spans.retained.pages(),
+        active: spans.active,
+        purging: spans.purging,
+        free_spans: indexed_spans(spans),
+    };
+    ensure_eq!(tally, expected, "pages by use: found, counted");
+    segment_count
 }
 
 fn indexed_spans(spans: &FreeSpans) -> usize {
@@ -75,8 +89,8 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
         ensure!(pages != Pages::ZERO && end <= SEGMENT_PAGES, "a span's length");
         for page in index..end {
             ensure_eq!(segment.is_page_free(page), kind.is_free(), "the free map");
-            // A slab that is just being cut says nothing yet.
-            let is_slab = matches!(kind, SpanKind::Slab | SpanKind::SealedSlab);
+            // A slab that is just being cut says nothing yet, and one that was left has not been told.
+            let is_slab = matches!(kind, SpanKind::Slab | SpanKind::SealedSlab | SpanKind::Left);
             let address = segment.page_base(page).addr().get();
             if let Some(class) = segment.block_class(address) {
                 // Acquire pairs with the Release in `set_block_class`.
@@ -88,9 +102,11 @@ fn check_segment(segment: SegmentPtr, tally: &mut Tally) {
             SpanKind::FreeDirtyEven | SpanKind::FreeDirtyOdd => tally.dirty += pages,
             SpanKind::FreeRetained => tally.retained += pages,
             SpanKind::Purging => tally.purging += pages,
-            SpanKind::Slab | SpanKind::SealedSlab | SpanKind::Large | SpanKind::CachedLarge => {
-                tally.active += pages
-            }
+            SpanKind::Slab
+            | SpanKind::SealedSlab
+            | SpanKind::Large
+            | SpanKind::CachedLarge
+            | SpanKind::Left => tally.active += pages,
             other => ensure!(false, "a span's head says {other:?}"),
         }
         if kind.is_free() {

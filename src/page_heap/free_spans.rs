@@ -2,6 +2,7 @@
 
 use super::Taken;
 use super::free_index::FreeIndex;
+use super::segment_list::SegmentList;
 use crate::segment::SEGMENT_PAGES;
 use crate::span::{SpanKind, SpanPtr};
 use crate::units::Pages;
@@ -20,6 +21,7 @@ pub(super) struct FreeSpans {
     pub(super) purging: Pages,
     /// Dirty pages that the last purge of an excess left, or fewer if fewer were left since.
     pub(super) unpurged: Pages,
+    pub(super) segments: SegmentList,
     pub(super) segment_count: usize,
     pub(super) segments_mapped: usize,
     pub(super) segments_released: usize,
@@ -34,6 +36,7 @@ impl FreeSpans {
             active: Pages::ZERO,
             purging: Pages::ZERO,
             unpurged: Pages::ZERO,
+            segments: SegmentList::new(),
             segment_count: 0,
             segments_mapped: 0,
             segments_released: 0,
@@ -111,6 +114,11 @@ impl FreeSpans {
         self.active += pages;
     }
 
+    /// Makes a span free that was taken, or what became of it.
+    pub(super) fn free_whole(&mut self, span: SpanPtr) {
+        self.free(span, span.pages(), self.dirty_kind());
+    }
+
     /// Makes `pages` from `span` on free.
     pub(super) fn free(&mut self, span: SpanPtr, pages: Pages, kind: SpanKind) {
         forget_ends(span, pages);
@@ -173,9 +181,9 @@ impl FreeSpans {
 fn forget_ends(span: SpanPtr, pages: Pages) {
     let segment = span.segment();
     let first = segment.index_of(span);
-    let was_slab = span.kind() == SpanKind::Slab;
+    let may_be_slab = matches!(span.kind(), SpanKind::Slab | SpanKind::Left);
     span.set_kind(SpanKind::Inside);
-    if was_slab {
+    if may_be_slab {
         (first..first + pages.count())
             .for_each(|page| segment.span(page).set_kind(SpanKind::Inside));
     }

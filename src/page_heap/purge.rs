@@ -1,9 +1,8 @@
 //! Giving dirty pages back to the kernel, and empty segments with their addresses.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::PageHeap;
 use super::free_spans::{FreeSpans, set_ends};
+use super::shard::Shard;
 use crate::hooks::Event;
 use crate::page_source::PageSource;
 use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
@@ -35,51 +34,63 @@ impl<S: PageSource> PageHeap<S> {
 
     /// Gives every dirty span back, and keeps the segments; answers the bytes.
     pub(crate) fn purge_dirty(&self) -> usize {
-        if !self.has_dirty() {
-            return 0;
-        }
-        let mut left = Pages::ALL;
-        self.purge_period(0, &mut left) + self.purge_period(1, &mut left)
+        let purge = |shard: &Shard| {
+            if shard.lock().dirty_pages() == Pages::ZERO {
+                return 0;
+            }
+            let mut left = Pages::ALL;
+            self.purge_period(shard, 0, &mut left) + self.purge_period(shard, 1, &mut left)
+        };
+        self.shards.iter().map(purge).sum()
     }
 
     /// Gives back what is dirty beyond a part of what is in use, what waited longest first.
     pub(crate) fn purge_excess(&self) -> usize {
+        self.shards.iter().map(|shard| self.purge_excess_of(shard)).sum()
+    }
+
+    fn purge_excess_of(&self, shard: &Shard) -> usize {
         let (mut excess, last) = {
-            let spans = self.spans.lock();
-            self.has_excess.store(false, Relaxed);
+            // Who has to wait needs not: the next one to come by does the same.
+            let Some(spans) = shard.lock_unless_stalled() else { return 0 };
+            shard.take_excess();
             let kept = (spans.active / DIRTY_PART).max(Pages::new(DIRTY_MIN_PAGES));
             (spans.dirty_pages().saturating_sub(kept), 1 - spans.period)
         };
-        let purged_bytes =
-            self.purge_period(last, &mut excess) + self.purge_period(1 - last, &mut excess);
+        let purged_bytes = self.purge_period(shard, last, &mut excess)
+            + self.purge_period(shard, 1 - last, &mut excess);
         // A source that takes nothing back is not asked again at each free.
-        let mut spans = self.spans.lock();
+        let mut spans = shard.lock();
         spans.unpurged = spans.dirty_pages();
         purged_bytes
     }
 
     /// Gives back what was freed before the period that ends now, and begins the next.
     pub(crate) fn end_period(&self) -> Purged {
-        let last = 1 - self.spans.lock().period;
-        let mut wanted = Pages::ALL;
-        let spans_bytes = self.purge_period(last, &mut wanted);
-        self.spans.lock().period = last;
+        let end = |shard: &Shard| {
+            let last = 1 - shard.lock().period;
+            let mut wanted = Pages::ALL;
+            let spans_bytes = self.purge_period(shard, last, &mut wanted);
+            shard.lock().period = last;
+            spans_bytes
+        };
+        let spans_bytes = self.shards.iter().map(end).sum();
         Purged { spans_bytes, segments_bytes: self.release_empty_segments() }
     }
 
     /// Whether there is anything that the end of this period or the next would give back.
     pub(crate) fn has_dirty(&self) -> bool {
-        self.spans.lock().dirty_pages() != Pages::ZERO
+        self.shards.iter().any(|shard| shard.lock().dirty_pages() != Pages::ZERO)
     }
 
     /// Gives a period's spans back until there are none or `wanted` pages of them were given back;
     /// what is still wanted then stays in it.
-    fn purge_period(&self, period: usize, wanted: &mut Pages) -> usize {
+    fn purge_period(&self, shard: &Shard, period: usize, wanted: &mut Pages) -> usize {
         let mut spans_bytes = 0;
         while *wanted != Pages::ZERO {
             let mut batch = [None; BATCH];
             let unit_bytes = self.source.granularity_bytes();
-            let started = self.spans.lock().start_purge(period, *wanted, &mut batch, unit_bytes);
+            let started = shard.lock().start_purge(period, *wanted, &mut batch, unit_bytes);
             if started == Pages::ZERO {
                 break;
             }
@@ -89,7 +100,7 @@ impl<S: PageSource> PageHeap<S> {
             for (span, is_done) in batch.iter().flatten().zip(&mut done) {
                 *is_done = self.purge_span(*span);
             }
-            let mut spans = self.spans.lock();
+            let mut spans = shard.lock();
             for (&span, &is_done) in batch.iter().flatten().zip(&done) {
                 let purged_bytes = if is_done { span.pages().bytes() } else { 0 };
                 spans.finish_purge(span, is_done);
@@ -106,21 +117,13 @@ impl<S: PageSource> PageHeap<S> {
     /// Takes back the spans that another thread of the parent was purging when this process, its
     /// child, was made; whether they were given back is not known, so they count as dirty.
     pub(crate) fn adopt_purging(&self) {
-        let mut spans = self.spans.lock();
-        if spans.purging == Pages::ZERO {
-            return;
-        }
-        for segment in self.segment_map.segments() {
-            let mut index = 0;
-            while index < SEGMENT_PAGES {
-                let span = segment.span(index);
-                if span.kind() == SpanKind::Purging {
-                    spans.finish_purge(span, false);
-                    // It may have joined the spans around it, so the walk begins anew.
-                    index = 0;
-                } else {
-                    index += span.pages().count();
-                }
+        for shard in self.shards.iter() {
+            let mut spans = shard.lock();
+            if spans.purging == Pages::ZERO {
+                continue;
+            }
+            for segment in spans.segments.iter() {
+                adopt_purging_in(&mut spans, segment);
             }
         }
     }
@@ -132,17 +135,23 @@ impl<S: PageSource> PageHeap<S> {
     }
 
     fn release_empty_segments(&self) -> usize {
-        let mut spans = self.spans.lock();
+        self.shards.iter().map(|shard| self.release_empty_segments_of(shard)).sum()
+    }
+
+    fn release_empty_segments_of(&self, shard: &Shard) -> usize {
+        let mut spans = shard.lock();
+        let mut segments = core::mem::take(&mut spans.segments);
         let mut released_bytes = 0;
-        for segment in self.segment_map.segments() {
+        segments.retain(|segment| {
             if !segment.is_free() {
-                continue;
+                return true;
             }
             let dirty = spans.forget_segment(segment);
             self.source.limits().subtract_resident(dirty.bytes());
             self.segment_map.remove(segment);
             let address = segment.base().addr().get();
-            // SAFETY: all of its pages were free, its spans left the index, and the map forgot it.
+            // SAFETY: all of its pages were free, its spans left the index, and the map forgot it, as
+            // does the list.
             unsafe { segment.unmap(&self.source) };
             released_bytes += SEGMENT_BYTES;
             self.source.notices().note(Event::SegmentReleased {
@@ -150,8 +159,24 @@ impl<S: PageSource> PageHeap<S> {
                 bytes: SEGMENT_BYTES,
                 mapped_bytes: self.source.mapped_bytes(),
             });
-        }
+            false
+        });
+        spans.segments = segments;
         released_bytes
+    }
+}
+
+fn adopt_purging_in(spans: &mut FreeSpans, segment: SegmentPtr) {
+    let mut index = 0;
+    while index < SEGMENT_PAGES {
+        let span = segment.span(index);
+        if span.kind() == SpanKind::Purging {
+            spans.finish_purge(span, false);
+            // It may have joined the spans around it, so the walk begins anew.
+            index = 0;
+        } else {
+            index += span.pages().count();
+        }
     }
 }
 

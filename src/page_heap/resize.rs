@@ -11,7 +11,8 @@ impl<S: PageSource> PageHeap<S> {
     ///
     /// Answers whether the new part is known to be zero.
     pub(crate) fn grow(&self, span: SpanPtr, pages: Pages) -> Option<bool> {
-        let mut spans = self.spans.lock();
+        // Who has to wait is better off with a span elsewhere.
+        let mut spans = self.shards.of(span).lock_unless_stalled()?;
         let more = pages - span.pages();
         let next =
             spans.neighbour_after(span, span.pages()).filter(|next| next.kind().is_free())?;
@@ -32,7 +33,7 @@ impl<S: PageSource> PageHeap<S> {
 
     /// Shortens a large span in place to `pages`; the rest becomes free.
     pub(crate) fn shrink(&self, span: SpanPtr, pages: Pages) {
-        let mut spans = self.spans.lock();
+        let mut spans = self.shards.of(span).lock();
         let rest = span.pages() - pages;
         debug_assert!(rest != Pages::ZERO);
         let segment = span.segment();

@@ -3,7 +3,6 @@
 use super::Taken;
 use super::free_spans::{FreeSpans, set_ends};
 use crate::segment::SegmentPtr;
-use crate::segment_map::SegmentMap;
 use crate::span::{SpanKind, SpanPtr};
 use crate::units::Pages;
 
@@ -12,20 +11,14 @@ impl FreeSpans {
     ///
     /// Spans of different states are kept apart so that one can be preferred to the other, and so
     /// no single span may be long enough where their union is.
-    pub(super) fn take_run(
-        &mut self,
-        segment_map: &SegmentMap,
-        pages: Pages,
-        align: usize,
-        kind: SpanKind,
-    ) -> Option<Taken> {
+    pub(super) fn take_run(&mut self, pages: Pages, align: usize, kind: SpanKind) -> Option<Taken> {
         // A single page is never split over two spans, and while little is free a look at every
         // segment is a poor bet.
         let free = self.dirty_pages() + self.retained.pages();
         if pages.count() == 1 || free.count() < 2 * pages.count() {
             return None;
         }
-        let (segment, first) = segment_map.segments().find_map(|segment| {
+        let (segment, first) = self.segments.iter().find_map(|segment| {
             let run = segment.find_free_run(pages, align);
             run.filter(|_| segment.free_pages() >= pages).map(|first| (segment, first))
         })?;

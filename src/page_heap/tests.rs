@@ -5,6 +5,7 @@ mod placement;
 mod purge;
 mod resize;
 mod runs;
+mod shards;
 mod source;
 mod span_heap;
 

@@ -59,7 +59,7 @@ impl World {
     /// Makes a segment with pages from `base` on.
     fn make(&mut self, base: usize) -> SegmentPtr {
         self.source.inner().next_base.store(base, SeqCst);
-        let segment = SegmentPtr::map(&self.source).expect("descriptors");
+        let segment = SegmentPtr::map(&self.source, 0).expect("descriptors");
         self.segments.push(segment);
         segment
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::shards::{SHARDS, while_kept};
 use super::source::CoarseSource;
 use super::{
     PAGE_BYTES, PageHeap, TestSource, ZERO_PAGE, address, bytes_of, fill, holds, pages, with_heap,
@@ -23,7 +24,10 @@ enum Action {
     Purge,
 }
 
-fn actions() -> impl Strategy<Value = Vec<Action>> {
+/// An action, and how many shards somebody keeps meanwhile.
+type Step = (Action, usize);
+
+fn actions() -> impl Strategy<Value = Vec<Step>> {
     let count = prop_oneof![12 => 1..16_usize, 4 => 16..128_usize, 1 => 128..=SEGMENT_PAGES];
     let align = prop_oneof![4 => Just(1_usize), 1 => (1..=9_u32).prop_map(|shift| 1 << shift)];
     let action = prop_oneof![
@@ -36,7 +40,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         2 => Just(Action::EndPeriod),
         1 => Just(Action::Purge),
     ];
-    prop::collection::vec(action, 1..100)
+    let kept = prop_oneof![3 => Just(0_usize), 1 => 1..SHARDS];
+    prop::collection::vec((action, kept), 1..100)
 }
 
 /// A span in use, and the byte that its pages were filled with.
@@ -63,7 +68,16 @@ struct Pair<'heap, S> {
 }
 
 impl<S: PageSource> Pair<'_, S> {
-    fn apply(&mut self, action: &Action) {
+    fn apply(&mut self, (action, kept): &Step) {
+        let heap = self.heap;
+        match action {
+            // What these do waits for locks.
+            Action::Shrink { .. } | Action::EndPeriod | Action::Purge => self.act(action),
+            _ => while_kept(heap, *kept, || self.act(action)),
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
         match action {
             Action::Take { count, align } => self.take(*count, *align),
             Action::EndPeriod => {
@@ -151,7 +165,7 @@ impl<S: PageSource> Pair<'_, S> {
     }
 }
 
-fn run<S: PageSource>(source: S, actions: &[Action]) {
+fn run<S: PageSource>(source: S, actions: &[Step]) {
     with_heap(source, |heap| {
         let mut pair = Pair { heap, held: Vec::new(), ranges: BTreeMap::new(), next_byte: 0 };
         for action in actions {
