@@ -151,21 +151,53 @@ impl<S: PageSource> Allocator<S> {
 
     /// Blocks from the bin of an arena, or of another one where somebody has that and no policy was
     /// set: he may have lost the processor, and this thread needs not wait till he has it again.
-    fn refill_from(&self, context: &BinContext<'_, S>, into: &mut [*mut u8]) -> Refill {
+    pub(super) fn refill_from(&self, context: &BinContext<'_, S>, into: &mut [*mut u8]) -> Refill {
         if self.policy_set().is_some() {
             return context.refill(into);
         }
         if let Some(refill) = context.try_refill(into) {
             return refill;
         }
-        let open = self.arenas.open();
-        for step in 1..open.min(OTHER_ARENAS + 1) {
-            let other = self.bin((context.arena + step) % open, context.class);
-            if let Some(got @ Refill::Got { .. }) = other.and_then(|bin| bin.try_refill_now(into)) {
-                return got;
-            }
+        let got = self.other_bins(context).find_map(|bin| match bin.try_refill_now(into) {
+            Some(got @ Refill::Got { .. }) => Some(got),
+            _ => None,
+        });
+        let refill = got.or_else(|| context.refill_unless_stalled(into));
+        refill.unwrap_or_else(|| self.refill_apart(context, into))
+    }
+
+    /// Blocks from slabs that nobody has listed yet, where all bins of a class are kept by somebody.
+    #[cold]
+    fn refill_apart(&self, context: &BinContext<'_, S>, into: &mut [*mut u8]) -> Refill {
+        // The first arena does not close.
+        let count = self.bin(0, context.class).map_or(0, |first| first.refill_apart(into));
+        if count == 0 { context.refill(into) } else { Refill::Got { count, contended: true } }
+    }
+
+    /// The same class in some other arenas.
+    fn other_bins(&self, context: &BinContext<'_, S>) -> impl Iterator<Item = BinContext<'_, S>> {
+        let (arena, class, open) = (context.arena, context.class, self.arenas.open());
+        (1..open.min(OTHER_ARENAS + 1))
+            .filter_map(move |step| self.bin((arena + step) % open, class))
+    }
+
+    /// Stocks the depot of an arena, or of another one, as in [`refill_from`](Self::refill_from);
+    /// `false` where there is no room.
+    pub(super) fn stock_in(
+        &self,
+        context: &BinContext<'_, S>,
+        blocks: &[*mut u8],
+        mut is_sealed: impl FnMut(&*mut u8) -> bool,
+    ) -> bool {
+        if self.policy_set().is_some() {
+            return context.stock(blocks, is_sealed);
         }
-        context.refill(into)
+        if let Some(is_stocked) = context.try_stock(blocks, &mut is_sealed) {
+            return is_stocked;
+        }
+        let mut others = self.other_bins(context);
+        others.any(|bin| bin.try_stock_now(blocks, &mut is_sealed))
+            || context.stock(blocks, is_sealed)
     }
 
     /// Puts what is in the CPU caches back into the slabs; answers the bytes.

@@ -191,8 +191,8 @@ impl<S: PageSource> Allocator<S> {
         let has_seals = self.has_seals.load(Relaxed);
         let is_sealed =
             |block: &*mut u8| has_seals && self.slab_of(*block, class).is_ok_and(Slab::is_sealed);
-        let is_stocked =
-            self.bin(slab.arena(), class).is_some_and(|bin| bin.stock(blocks, is_sealed));
+        let bin = self.bin(slab.arena(), class);
+        let is_stocked = bin.is_some_and(|bin| self.stock_in(&bin, blocks, is_sealed));
         if !is_stocked {
             self.put_back(class, blocks);
         }

@@ -14,6 +14,7 @@ mod policies;
 mod routes;
 mod seals;
 mod slots;
+mod stalls;
 mod threads;
 
 use core::alloc::Layout;

@@ -8,34 +8,32 @@
 //!        └─ no room: each block to its slab; emptied slabs to the page heap
 //! ```
 
+mod refill;
 mod upkeep;
 
 use core::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
+use super::bin_cell::{BinCell, StateGuard};
 use super::bin_state::BinState;
 use super::block_stack::ChunkSupply;
 use super::depot::DepotSupply;
 use crate::budget::CacheBudget;
-use crate::lock::{Mutex, MutexGuard, rank};
 use crate::metadata::Metadata;
 use crate::page_heap::PageHeap;
 use crate::page_source::PageSource;
 use crate::size_class::SizeClass;
 use crate::slab::{Misuse, Slab};
-use crate::span::{SpanKind, SpanPtr};
+use crate::span::SpanPtr;
 
 /// Slabs cut or freed under one hold of the page heap's lock.
 const SLAB_BATCH: usize = 16;
 
 type SlabBatch = [Option<SpanPtr>; SLAB_BATCH];
 
-/// Bytes of slabs cut at once to fill a batch.
-const CUT_BYTES_MAX: usize = 64 * 1024;
-
-/// One size class of one arena; zeroed memory is an open, empty one.
-pub(crate) type Bin = CachePadded<Mutex<{ rank::BIN }, BinState>>;
+/// A bin on cache lines of its own.
+pub(crate) type Bin = CachePadded<BinCell>;
 
 /// A bin with what it needs of the rest of the heap.
 #[derive(Debug)]
@@ -71,89 +69,10 @@ pub(crate) enum Settling {
 }
 
 impl<S: PageSource> BinContext<'_, S> {
-    fn lock(&self) -> (MutexGuard<'_, { rank::BIN }, BinState>, bool) {
-        let (mut state, contended) = self.bin.lock_noting_contention();
+    fn lock(&self) -> (StateGuard<'_>, bool) {
+        let (mut state, contended) = self.bin.lock_noting_contention(self.class);
         note_lock(&mut state, contended);
         (state, contended)
-    }
-
-    /// Fills `into` with free blocks, lowest addresses first, as far as there are any.
-    pub(crate) fn refill(&self, into: &mut [*mut u8]) -> Refill {
-        let (state, contended) = self.lock();
-        self.refill_locked(state, contended, into)
-    }
-
-    /// The same, unless somebody has the lock for longer than a moment.
-    pub(crate) fn try_refill(&self, into: &mut [*mut u8]) -> Option<Refill> {
-        let (mut state, contended) = self.bin.lock_soon()?;
-        note_lock(&mut state, contended);
-        Some(self.refill_locked(state, contended, into))
-    }
-
-    /// The same, unless somebody has the lock.
-    pub(crate) fn try_refill_now(&self, into: &mut [*mut u8]) -> Option<Refill> {
-        let mut state = self.bin.try_lock()?;
-        note_lock(&mut state, false);
-        Some(self.refill_locked(state, false, into))
-    }
-
-    fn refill_locked<'bin>(
-        &'bin self,
-        mut state: MutexGuard<'bin, { rank::BIN }, BinState>,
-        contended: bool,
-        into: &mut [*mut u8],
-    ) -> Refill {
-        if state.is_closed {
-            return Refill::Closed;
-        }
-        state.counts.refills += 1;
-        let mut count = state.depot.take(self.class, into, self.budget);
-        count += state.take_from_slabs(self.class, &mut into[count..]);
-        if count == 0 {
-            drop(state);
-            return self.refill_from_new(contended, into);
-        }
-        self.tell_retouched(&mut state);
-        Refill::Got { count, contended }
-    }
-
-    /// Fills `into` from new slabs, unless others came to have room meanwhile.
-    fn refill_from_new(&self, contended: bool, into: &mut [*mut u8]) -> Refill {
-        let (slabs, slab_count) = self.cut_slabs(into.len());
-        let mut state = self.bin.lock();
-        let is_closed = state.is_closed;
-        let mut count = if is_closed { 0 } else { state.take_from_slabs(self.class, into) };
-        let is_wanted = count == 0 && !is_closed;
-        if is_wanted {
-            state.link_new(&slabs[..slab_count]);
-            count = state.take_from_slabs(self.class, into);
-        }
-        self.tell_retouched(&mut state);
-        drop(state);
-        if !is_wanted {
-            self.free_slabs(&slabs[..slab_count]);
-        }
-        match count {
-            _ if is_closed => Refill::Closed,
-            0 => Refill::Refused,
-            count => Refill::Got { count, contended },
-        }
-    }
-
-    /// Cuts as many new slabs as `wanted` blocks need, or as can be had; answers how many.
-    ///
-    /// Without the bin's lock: who has to wait for the page heap's should not make those wait who only
-    /// want a block.
-    fn cut_slabs(&self, wanted: usize) -> (SlabBatch, usize) {
-        let shape = self.class.shape();
-        let bytes_bound = (CUT_BYTES_MAX / shape.pages().bytes()).max(1);
-        let slabs = wanted.div_ceil(shape.capacity as usize).min(bytes_bound).min(SLAB_BATCH);
-        let mut spans = [None; SLAB_BATCH];
-        let taken = self.page_heap.take_many(shape.pages(), SpanKind::Slab, &mut spans[..slabs]);
-        for span in spans[..taken].iter().flatten() {
-            Slab::cut(*span, self.class, self.arena);
-        }
-        (spans, taken)
     }
 
     /// Gives slabs that no bin lists back to the page heap.
@@ -172,7 +91,38 @@ impl<S: PageSource> BinContext<'_, S> {
         blocks: &[*mut u8],
         is_sealed: impl FnMut(&*mut u8) -> bool,
     ) -> bool {
-        let (mut state, _) = self.lock();
+        let (state, _) = self.lock();
+        self.stock_locked(state, blocks, is_sealed)
+    }
+
+    /// The same, unless somebody has the lock for longer than a moment.
+    pub(crate) fn try_stock(
+        &self,
+        blocks: &[*mut u8],
+        is_sealed: impl FnMut(&*mut u8) -> bool,
+    ) -> Option<bool> {
+        let (mut state, contended) = self.bin.lock_soon(self.class)?;
+        note_lock(&mut state, contended);
+        Some(self.stock_locked(state, blocks, is_sealed))
+    }
+
+    /// The same, unless somebody has the lock.
+    pub(crate) fn try_stock_now(
+        &self,
+        blocks: &[*mut u8],
+        is_sealed: impl FnMut(&*mut u8) -> bool,
+    ) -> bool {
+        let Some(mut state) = self.bin.try_lock(self.class) else { return false };
+        note_lock(&mut state, false);
+        self.stock_locked(state, blocks, is_sealed)
+    }
+
+    fn stock_locked(
+        &self,
+        mut state: StateGuard<'_>,
+        blocks: &[*mut u8],
+        is_sealed: impl FnMut(&*mut u8) -> bool,
+    ) -> bool {
         // Blocks of other arenas may be sealed where this one's slabs are not.
         if state.is_closed || state.is_sparse(self.class) || blocks.iter().any(is_sealed) {
             return false;
@@ -209,7 +159,7 @@ impl<S: PageSource> BinContext<'_, S> {
                     drop(state);
                     self.free_slabs(&emptied);
                     emptied_count = 0;
-                    state = self.bin.lock();
+                    state = self.bin.lock(self.class);
                 }
                 emptied[emptied_count] = Some(slab.span());
                 emptied_count += 1;
@@ -259,7 +209,7 @@ impl<S: PageSource> BinContext<'_, S> {
 
     /// Stops the program where the bin contradicts itself.
     pub(crate) fn check(&self) {
-        self.bin.lock().check(self.class, self.arena);
+        self.bin.lock(self.class).check(self.class, self.arena);
     }
 }
 

@@ -76,6 +76,14 @@ impl BinState {
         self.counts.slabs += slabs.len();
     }
 
+    /// Lists a slab that somebody cut and took blocks from without the lock.
+    pub(super) fn link_left(&mut self, shape: &SlabShape, slab: Slab) {
+        self.slabs.link(slab, level_of(shape, slab));
+        self.counts.slabs += 1;
+        self.counts.taken_blocks += shape.capacity as usize - slab.free_blocks();
+        self.counts.refills += 1;
+    }
+
     /// Whether so much of the slabs is free that blocks should go back to them.
     ///
     /// What a depot hands out again may lie anywhere, while a refill from the slabs fills the fullest

@@ -68,7 +68,7 @@ fn close<S: PageSource>(
     to: &BinContext<'_, S>,
     give_back: &impl Fn(SizeClass, &mut [*mut u8]),
 ) {
-    from.bin.lock().is_closed = true;
+    from.bin.lock(from.class).is_closed = true;
     let mut stock = [core::ptr::null_mut(); 256];
     loop {
         let count = from.drain_depot(&mut stock);

@@ -4,6 +4,7 @@
 //! that an arena costs is its half-full slabs and its depots' stock.
 
 mod bin;
+mod bin_cell;
 mod bin_state;
 mod block_stack;
 mod cap;
@@ -76,7 +77,7 @@ impl Arena {
     }
 
     pub(crate) fn snapshot(&self, class: SizeClass) -> BinSnapshot {
-        let state = self.bin(class).lock();
+        let state = self.bin(class).lock(class);
         BinSnapshot {
             counts: state.counts,
             depot_blocks: state.depot.len(),

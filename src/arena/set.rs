@@ -193,7 +193,7 @@ impl Arenas {
         }
         if let Some(arena) = self.get(index) {
             for class in SizeClass::all() {
-                arena.bin(class).lock().is_closed = false;
+                arena.bin(class).lock(class).is_closed = false;
             }
         } else {
             let Some(record) = metadata.take(page_heap.source(), size_of::<Arena>()) else {

@@ -5,6 +5,7 @@ mod cap;
 mod depots;
 mod policies;
 mod seals;
+mod stalls;
 
 use core::ptr::NonNull;
 
@@ -152,4 +153,25 @@ fn never(_block: &*mut u8) -> bool {
 
 fn class_of(bytes: usize) -> SizeClass {
     SizeClass::of(bytes, 1).expect("a small size")
+}
+
+impl<S: crate::page_source::PageSource> BinContext<'_, S> {
+    /// Runs `work` while somebody keeps the bin's lock: this thread, whose rank does not stand in its
+    /// way. Whatever waits for the lock waits for ever.
+    pub(crate) fn while_kept<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _kept = self.keep();
+        let _aside = crate::lock::RanksAside::new();
+        work()
+    }
+
+    /// Keeps the bin's lock until what it answers is dropped.
+    pub(crate) fn keep(&self) -> impl Drop + use<'_, S> {
+        struct Kept<'bin>(Option<super::bin_cell::StateGuard<'bin>>);
+        impl Drop for Kept<'_> {
+            fn drop(&mut self) {
+                self.0 = None;
+            }
+        }
+        Kept(Some(self.bin.lock(self.class)))
+    }
 }

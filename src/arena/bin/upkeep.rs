@@ -1,7 +1,7 @@
 //! What is done with a bin besides serving it: decay, trim, seals, and its arena's end.
 
+use super::super::bin_cell::BinCell;
 use super::{BinContext, Settling};
-use crate::lock::Mutex;
 use crate::page_source::PageSource;
 use crate::slab::Slab;
 
@@ -22,7 +22,7 @@ impl<S: PageSource> BinContext<'_, S> {
 
     /// Calls `visit` with each of the depot's blocks, under the bin's lock.
     pub(crate) fn for_each_in_depot(&self, visit: impl FnMut(*mut u8)) {
-        self.bin.lock().depot.for_each(self.class, visit);
+        self.bin.lock(self.class).depot.for_each(self.class, visit);
     }
 
     /// Looks whether the bin was used since the last look, and says once that it was not.
@@ -64,7 +64,7 @@ impl<S: PageSource> BinContext<'_, S> {
     ///
     /// This bin must be closed already.
     pub(in super::super) fn move_slabs_to(&self, target: &BinContext<'_, S>) {
-        let (mut from, mut to) = Mutex::lock_two(self.bin, target.bin);
+        let (mut from, mut to) = BinCell::lock_two(self.class, self.bin, target.bin);
         debug_assert!(from.is_closed && !to.is_closed);
         while let Some((slab, level)) = from.slabs.take_any() {
             slab.span().set_arena(target.arena);
