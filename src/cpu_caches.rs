@@ -1,8 +1,8 @@
 //! CPU caches: free blocks of a processor, for threads that may hold none themselves.
 //!
 //! Where threads are many, the budget leaves each too little to be of use, and all of them come to
-//! the bins, one block at a time. A thread that loses its processor while it holds a bin's lock then
-//! gathers a crowd behind it. So between the caches of threads and the bins each processor has a
+//! the bins, one block at a time. A thread that loses its processor while it holds a bin's lock would
+//! then gather a crowd behind it. So between the caches of threads and the bins each processor has a
 //! stack of blocks for each class. It is used without a lock (see `os/restartable.rs`), and goes to
 //! the bins in batches. There are as many as processors, however many threads there are, and what
 //! they may hold is lent by the budget.

@@ -1,7 +1,7 @@
 //! Fork: a child that can allocate at once, from whichever thread forked.
 //!
 //! Before the fork the forking thread takes every lock, in the order of their ranks, so that no
-//! structure is caught half-way; after it, parent and child each release them. The child lacks all
+//! structure is caught half-way (the segment map's is only held by who has a shard's); after it, parent and child each release them. The child lacks all
 //! other threads: their caches are drained there, at its first slow path rather than in the
 //! handler, because most children call `exec` and never get to one.
 

@@ -20,7 +20,7 @@ pub(crate) use held_rank::RanksAside;
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 
-/// Held, and somebody may be asleep on the word.
+/// Held, and somebody may be asleep on the word, or found it kept for longer than work takes.
 const HELD_AND_AWAITED: u32 = 2;
 
 /// How often a waiting thread looks before it sleeps, at growing intervals: for some 20 to 50
@@ -225,7 +225,7 @@ impl<const RANK: u8, T> Mutex<RANK, T> {
 
     /// Takes the lock to hold it across a fork, where no guard can.
     ///
-    /// Ranks are not noted: the fork takes every lock there is, in their order. Not copied into
+    /// Ranks are not noted: the fork takes every lock, in their order. Not copied into
     /// loops over all bins, which compilers unroll.
     #[inline(never)]
     pub(crate) fn hold_for_fork(&self) {

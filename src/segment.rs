@@ -34,7 +34,7 @@ const DESCRIPTORS_COUNTED_BYTES: usize = core::mem::offset_of!(Segment, side_wor
 
 const _: () = assert!(DESCRIPTORS_BYTES <= DESCRIPTORS_ALIGN);
 
-/// What is known of a segment: guarded by the page heap's lock but for the slabs' own fields.
+/// What is known of a segment: guarded by the lock of its shard but for the slabs' own fields.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -96,7 +96,7 @@ impl SegmentPtr {
         };
         let segment = descriptors.cast::<Segment>();
         // SAFETY: the mapping has a segment's size and alignment, and zeros are a valid value of
-        // every field but `base`, which is set here before any reference exists.
+        // every field but `base` and `shard`, which are set here before any reference exists.
         unsafe {
             (&raw mut (*segment.as_ptr()).base).write(base);
             (&raw mut (*segment.as_ptr()).shard).write(shard);
@@ -246,7 +246,7 @@ impl Segment {
         }
     }
 
-    /// Marks pages as lying in a free span; the page heap's lock is held.
+    /// Marks pages as lying in a free span; the lock of its shard is held.
     pub(crate) fn mark_free(&self, first: usize, pages: Pages) {
         self.forget_block_class(first, pages);
         self.for_words(first, pages, |word, mask| {
@@ -256,7 +256,7 @@ impl Segment {
         self.free_pages.store((self.free_pages() + pages).count() as u32, Relaxed);
     }
 
-    /// Marks pages as in use; the page heap's lock is held.
+    /// Marks pages as in use; the lock of its shard is held.
     pub(crate) fn mark_used(&self, first: usize, pages: Pages) {
         self.for_words(first, pages, |word, mask| {
             debug_assert_eq!(word.load(Relaxed) & mask, mask, "pages taken twice");

@@ -195,7 +195,7 @@ impl SegmentMap {
         }
     }
 
-    /// Bytes of leaves that were mapped, of which a page for each 2 GiB is touched.
+    /// Leaves that were mapped, of each of which a page for each 2 GiB is touched.
     pub(crate) fn leaf_count(&self) -> usize {
         self.leaves().count()
     }

@@ -5,7 +5,7 @@
 //!
 //! | bytes | slab | free span | large |
 //! |---|---|---|---|
-//! | 0–23 | `links`: next, previous in its bin | child, sibling, previous in its heap | – |
+//! | 0–23 | `links`: next, previous in its bin; next of those left | child, sibling, previous in its heap | next of those left |
 //! | 24 | `kind` | `kind` | `kind` |
 //! | 25 | `class` | – | – |
 //! | 26–27 | `arena` | – | – |
@@ -14,9 +14,9 @@
 //! | 32–63 | `words`: the free bitmap | its address, to order by | – |
 //!
 //! Every field is an atomic read and written with Relaxed, which compiles to plain moves: the lock
-//! that guards a field (the bin's for a slab, the page heap's for the rest) also orders it, and a
-//! neighbour's kind can be read under the page heap's lock while a slab's owner works under
-//! another. So a mistake in locking would be a wrong number that `check` finds, not undefined
+//! that guards a field (the bin's for a slab, that of a shard of the page heap for the rest) also
+//! orders it, as the stack does on which a span is left, and a neighbour's kind can be read under a
+//! shard's lock while a slab's owner works under another. So a mistake in locking would be a wrong number that `check` finds, not undefined
 //! behaviour.
 
 use core::ops::Deref;
@@ -57,7 +57,7 @@ pub(crate) enum SpanKind {
     SealedSlab,
     /// The head of a large allocation that was given up and waits in a thread's cache.
     CachedLarge,
-    /// The head of a span that its user gave up while the page heap's lock was not to be had.
+    /// The head of a span that its user gave up while its shard's lock was not to be had.
     Left,
 }
 
@@ -103,11 +103,11 @@ pub(crate) struct Span {
 
 const _: () = assert!(size_of::<Span>() == 64);
 
-/// One of a descriptor's links; a bin and a free-span heap use them each in its own way.
+/// One of a descriptor's links; a bin, a free-span heap and the spans left use them each in its own way.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 pub(crate) enum Link {
-    /// The next slab of a list, or the first child in a heap.
+    /// The next slab of a list or span of those left, or the first child in a heap.
     NextOrChild = 0,
     /// The previous slab of a list, or the next sibling in a heap.
     PreviousOrSibling = 1,
@@ -184,8 +184,8 @@ impl Span {
 /// A page's descriptor, held by whoever works on its span.
 ///
 /// Invariant: it points into the descriptors of a segment that is mapped. A segment is unmapped
-/// only under the page heap's lock when all its pages are free, and free spans are reached only
-/// from the page heap; so a span that is in use, or reached under that lock, has its segment.
+/// only under its shard's lock when all its pages are free, and free spans are reached only from
+/// the shard; so a span that is in use or left, or reached under that lock, has its segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SpanPtr(NonNull<Span>);
 

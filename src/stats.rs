@@ -95,14 +95,16 @@ pub struct ArenaStats {
     pub classes: Vec<ClassStats>,
     /// Pages of this arena's slabs, in bytes.
     pub slab_bytes: usize,
-    /// How often blocks were taken from a bin: by batches for caches, or singly where there is none.
+    /// How often blocks were taken from a bin: by batches for caches, or singly where there is none;
+    /// and slabs that a refill which found all locks kept cut for itself, in the first arena.
     pub refills: u64,
     /// How often blocks were put back into a bin, also by decay and trims; a batch for which the
     /// depot has not enough room counts twice.
     pub flushes: u64,
     /// How often a lock was taken.
     pub lock_acquisitions: u64,
-    /// How often it was found taken by another thread.
+    /// How often it was found taken by another thread, by one who then had it; who went to another
+    /// arena instead is not counted.
     pub lock_contentions: u64,
 }
 

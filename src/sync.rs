@@ -1,9 +1,9 @@
 //! What threads meet at: atomics, fences, and waiting.
 //!
-//! The lock, the thread caches' handshake and their registry take these from here, so that their
-//! models (`loom_models`) run the same source on loom's. In every other build this room is a list
-//! of names for what `core`, the kernel and crossbeam have, and costs nothing. Atomics that are
-//! only counts, or whose order a lock gives, are taken from `core` where they are used.
+//! The lock, the thread caches' handshake, their registry and the spans left take these from here, so
+//! that their models (`loom_models`) run the same source on loom's. In every other build this room is
+//! a list of names for what `core`, the kernel and crossbeam have, and costs nothing. Atomics that
+//! are only counts, or whose order a lock gives, are taken from `core` where they are used.
 
 #[cfg(all(test, loom))]
 mod modelled;

@@ -23,7 +23,7 @@ use crate::slab::Slab;
 /// budget leaves no share of use to each.
 const CROWD_PER_ARENA: usize = 16;
 
-/// Other arenas tried where somebody has the bin of the thread's own.
+/// Other arenas tried where somebody has the bin that a refill or a flush is for.
 const OTHER_ARENAS: usize = 3;
 
 impl<S: PageSource> Allocator<S> {
@@ -166,7 +166,7 @@ impl<S: PageSource> Allocator<S> {
         refill.unwrap_or_else(|| self.refill_apart(context, into))
     }
 
-    /// Blocks from slabs that nobody has listed yet, where all bins of a class are kept by somebody.
+    /// Blocks from slabs that nobody has listed yet, where the bins that were tried are all kept.
     #[cold]
     fn refill_apart(&self, context: &BinContext<'_, S>, into: &mut [*mut u8]) -> Refill {
         // The first arena does not close.

@@ -183,8 +183,8 @@ impl<S: PageSource> Allocator<S> {
     /// Gives blocks of one class up to a depot, or else to their slabs.
     pub(super) fn flush(&self, class: SizeClass, blocks: &mut [*mut u8]) {
         let Some(first) = blocks.first() else { return };
-        // A batch goes to the depot of the arena that its first block came from, so that between a
-        // producer and a consumer it travels back.
+        // A batch goes to the depot of the arena that its first block came from, if nobody keeps that
+        // bin, so that between a producer and a consumer it travels back.
         let slab = self.slab_of(*first, class);
         let slab = slab.unwrap_or_else(|misuse| abort_over(misuse, *first, class.block_bytes()));
         // Relaxed: who seals slabs drained the caches before, and those at work may miss it.

@@ -3,8 +3,9 @@
 //! ```text
 //! refill ── from the depot
 //!        ── from the fullest slabs with room
-//!        └─ nothing found: cut new slabs from the page heap
-//! flush ─── to the depot of the arena that the blocks came from
+//!        ├─ nothing found: cut new slabs from the page heap
+//!        └─ the lock is kept: slabs cut apart, and left for who takes it next
+//! flush ─── to the depot of the arena that the blocks came from, or one that nobody has
 //!        └─ no room: each block to its slab; emptied slabs to the page heap
 //! ```
 
@@ -27,7 +28,7 @@ use crate::size_class::SizeClass;
 use crate::slab::{Misuse, Slab};
 use crate::span::SpanPtr;
 
-/// Slabs cut or freed under one hold of the page heap's lock.
+/// Slabs cut or freed under one hold of a lock of the page heap's.
 const SLAB_BATCH: usize = 16;
 
 type SlabBatch = [Option<SpanPtr>; SLAB_BATCH];

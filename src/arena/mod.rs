@@ -1,4 +1,4 @@
-//! Arenas: capped, lock-owning shards of the heap of small blocks.
+//! Arenas: capped, lock-owning parts of the heap of small blocks.
 //!
 //! An arena holds bins, and a bin holds slabs and a depot; free pages belong to no arena. So all
 //! that an arena costs is its half-full slabs and its depots' stock.

@@ -103,8 +103,8 @@ pub fn set_limit(limit: Limit, bytes: Option<usize>) {
 /// allocator this moment, every depot, every page without a live block, freed mappings kept for
 /// reuse, and segments that came to be empty.
 ///
-/// Safe to call at any time, from any thread; others wait for locks for as long as one size class
-/// or one batch of spans takes. What stays resident are pages that hold a live block, and the
+/// Safe to call at any time, from any thread; others may wait for locks for as long as one size class
+/// or one batch of spans takes, or the release of the segments that came to be empty. What stays resident are pages that hold a live block, and the
 /// records that describe them.
 ///
 /// ```

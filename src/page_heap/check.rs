@@ -21,7 +21,7 @@ struct Tally {
 }
 
 impl<S: PageSource> PageHeap<S> {
-    /// Walks every segment and stops the program where the page heap contradicts itself.
+    /// Walks every segment under the locks of all shards, and stops the program where the page heap contradicts itself.
     ///
     /// Spans must tile each segment, free neighbours must differ in state, the free maps must say
     /// what the descriptors say, and the index must hold the free spans and nothing else.

@@ -7,7 +7,7 @@ use crate::segment::SEGMENT_PAGES;
 use crate::span::{SpanKind, SpanPtr};
 use crate::units::Pages;
 
-/// What the page heap's lock guards.
+/// What a shard's lock guards.
 #[derive(Debug)]
 pub(super) struct FreeSpans {
     /// Resident free spans, by whether they were freed in an even period of decay or an odd one.
@@ -15,7 +15,7 @@ pub(super) struct FreeSpans {
     /// The index in `dirty` of the period that runs.
     pub(super) period: usize,
     pub(super) retained: FreeIndex,
-    /// Pages in spans that somebody uses.
+    /// Pages in spans that somebody uses, or left.
     pub(super) active: Pages,
     /// Pages in spans on their way back to the kernel.
     pub(super) purging: Pages,

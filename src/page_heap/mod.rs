@@ -12,8 +12,8 @@
 //!         all of them for a trim, those freed before the last period for decay
 //! ```
 //!
-//! Because no arena owns a free page, memory that one arena or size class gave up serves any other
-//! at once: the cap on arenas can be low or high without changing how much is held.
+//! Because no arena owns a free page, memory that one arena or size class gave up serves any
+//! other: the cap on arenas can be low or high without changing how much is held.
 
 mod check;
 mod free_index;

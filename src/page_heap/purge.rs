@@ -9,7 +9,7 @@ use crate::segment::{SEGMENT_BYTES, SEGMENT_PAGES, SegmentPtr};
 use crate::span::{Link, SpanKind, SpanPtr};
 use crate::units::{PAGE_BYTES, Pages};
 
-/// Spans purged between two holds of the page heap's lock.
+/// Spans purged between two holds of a shard's lock.
 const BATCH: usize = 32;
 
 /// Dirty pages that may wait for reuse at any time, and the part of the pages in use that may.

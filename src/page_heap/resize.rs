@@ -7,7 +7,8 @@ use crate::span::{SpanKind, SpanPtr};
 use crate::units::Pages;
 
 impl<S: PageSource> PageHeap<S> {
-    /// Lengthens a large span in place to `pages`, if the span behind it is free and long enough.
+    /// Lengthens a large span in place to `pages`, if the span behind it is free and long
+    /// enough, and nobody keeps their shard's lock.
     ///
     /// Answers whether the new part is known to be zero.
     pub(crate) fn grow(&self, span: SpanPtr, pages: Pages) -> Option<bool> {

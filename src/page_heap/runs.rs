@@ -1,4 +1,4 @@
-//! Runs of free pages across dirty and retained neighbours, the last resort before a new segment.
+//! Runs of free pages across dirty and retained neighbours, the last resort of a shard.
 
 use super::Taken;
 use super::free_spans::{FreeSpans, set_ends};

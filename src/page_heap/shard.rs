@@ -71,7 +71,7 @@ impl Shard {
             }
             None => {
                 list.for_each(|span| {
-                    // From here on no pointer into it is taken for a live block's.
+                    // From here on no pointer to it is taken for a live allocation's.
                     span.set_kind(SpanKind::Left);
                     self.left.push(span);
                 });

@@ -11,8 +11,8 @@ use crate::page_source::PageSource;
 use crate::span::SpanPtr;
 use crate::units::{PAGE_BYTES, round_up};
 
-/// Shards beside the first, at most. They are used only while somebody keeps the locks of all before
-/// them, so this bounds nothing but how many may be kept at a time for nobody to wait.
+/// Shards beside the first, at most. They are asked first only while somebody keeps the locks of
+/// all before them, so this bounds nothing but how many may be kept at a time for nobody to wait.
 pub(super) const FURTHER: usize = 3;
 
 /// Bytes of addresses for one further shard.
@@ -23,7 +23,7 @@ const SHARD_BYTES: usize = match round_up(size_of::<Shard>(), PAGE_BYTES) {
 
 /// The shards by their numbers; zeroed memory is the first one without segments.
 ///
-/// A record of a shard is some 25 KiB, so those that nobody ever needs are not there.
+/// A record of a shard takes seven pages, so those that nobody ever needs are not there.
 #[derive(Debug)]
 pub(super) struct Shards {
     first: Shard,

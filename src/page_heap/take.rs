@@ -130,7 +130,7 @@ impl<S: PageSource> PageHeap<S> {
         None
     }
 
-    /// Maps one more segment: capmalloc never reserves further ahead than that.
+    /// Maps one more segment for a shard: capmalloc never reserves further ahead than that.
     #[cold]
     fn map_segment(&self, shard: usize, spans: &mut FreeSpans) -> Option<()> {
         let segment = SegmentPtr::map(&self.source, shard)?;

@@ -1,7 +1,7 @@
 //! The large bin: a few freed spans, for the thread that wants one of the same length again.
 //!
 //! Buffers of 64 KiB or so come and go in programs that read and write much. Under the handshake of
-//! [`super::slot`] they do so without the page heap's lock, and without a look at the clock. The
+//! [`super::slot`] they do so without a lock of the page heap's, and without a look at the clock. The
 //! magazine holds the spans' descriptors rather than blocks, for these tell the length.
 
 use core::ptr::NonNull;

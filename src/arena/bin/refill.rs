@@ -37,7 +37,7 @@ impl<S: PageSource> BinContext<'_, S> {
         Some(self.refill_locked(state, true, into))
     }
 
-    /// Fills `into` from slabs cut for it, and leaves those for whoever takes the lock next: nobody is
+    /// Fills `into` from slabs cut for it, and leaves those for whoever takes the lock next: no bin is
     /// waited for. Only for an arena that does not close.
     #[cold]
     pub(crate) fn refill_apart(&self, into: &mut [*mut u8]) -> usize {
@@ -96,7 +96,7 @@ impl<S: PageSource> BinContext<'_, S> {
 
     /// Cuts as many new slabs as `wanted` blocks need, or as can be had; answers how many.
     ///
-    /// Without the bin's lock: who has to wait for the page heap's should not make those wait who only
+    /// Without the bin's lock: who has to wait for pages should not make those wait who only
     /// want a block.
     fn cut_slabs(&self, wanted: usize) -> (SlabBatch, usize) {
         let shape = self.class.shape();
